@@ -1,8 +1,15 @@
 // Package clientauth is how a client proves who it is at the endpoints that ask (OpenID Connect Core section 9, RFC 6749 section 2.3).
+//
+// A Method is chosen once, in rp.Config.Auth; Transport applies it to each request of the back channel:
+//
+//	client, err := rp.New(rp.Config{..., Auth: clientauth.Post(secret)})
 package clientauth
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 )
@@ -22,7 +29,7 @@ type Transporter interface {
 	Transport(base http.RoundTripper) http.RoundTripper
 }
 
-// Request is what a Method works on.
+// Request is what a Method works on. Printed, it shows neither form nor header.
 type Request struct {
 	Issuer   string // the provider's issuer, the audience of an assertion (RFC 7523bis)
 	Endpoint string // the URL of the request
@@ -31,11 +38,22 @@ type Request struct {
 	Header   http.Header
 }
 
-// Basic is client_secret_basic: id and secret are form-urlencoded first, as RFC 6749 section 2.3.1 says.
-func Basic(secret string) Method { panic("todo") }
+// String names the request without its form and header, which hold codes, tokens and proofs.
+func (r Request) String() string {
+	return fmt.Sprintf("clientauth.Request{ClientID: %q, Endpoint: %q}", r.ClientID, withoutQuery(r.Endpoint))
+}
 
-// Post is client_secret_post.
-func Post(secret string) Method { panic("todo") }
+// Format prints String for every verb.
+func (r Request) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
 
-// None is for public clients: client_id alone.
-func None() Method { panic("todo") }
+// LogValue is String.
+func (r Request) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+func withoutQuery(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "[no URL]"
+	}
+	u.RawQuery, u.Fragment, u.User = "", "", nil
+	return u.String()
+}
