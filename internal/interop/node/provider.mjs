@@ -1,0 +1,121 @@
+// Runs oidc-provider on a free loopback port. Prints one line of JSON, {issuer, admin}, and serves until its standard input ends.
+//
+// The admin address is not part of the provider:
+//   POST /clients   registers (or replaces) the client whose metadata is the body
+//   POST /rotate    signs with a new key; {"drop": true} also takes the old ones from the published set
+//   POST /settings  {"accessTokenTTL": seconds}
+//   POST /down      {"down": true} answers every request of the provider with 503
+import { createServer } from 'node:http';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import Provider from 'oidc-provider';
+
+// A quick-start warning on every start would hide a real one.
+console.info = () => {};
+console.warn = () => {};
+
+const settings = { accessTokenTTL: 300 };
+let keys = [];
+let down = false;
+
+function addKey() {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  // No alg: the same key serves RS256 and PS256, as this provider publishes it by default.
+  keys.unshift({ ...privateKey.export({ format: 'jwk' }), use: 'sig', kid: randomBytes(6).toString('hex') });
+}
+
+const users = {
+  alice: { name: 'Alice Adams', email: 'alice@example.com', email_verified: true },
+};
+
+function make(issuer) {
+  const provider = new Provider(issuer, {
+    jwks: { keys },
+    cookies: { keys: ['only for tests on this machine'] },
+    claims: { openid: ['sub'], profile: ['name'], email: ['email', 'email_verified'] },
+    scopes: ['openid', 'profile', 'email', 'offline_access'],
+    acrValues: ['urn:example:silver'],
+    enabledJWA: {
+      idTokenSigningAlgValues: ['RS256', 'PS256', 'HS256'],
+      userinfoSigningAlgValues: ['RS256', 'PS256'],
+    },
+    features: {
+      devInteractions: { enabled: true },
+      jwtUserinfo: { enabled: true },
+      revocation: { enabled: true },
+      rpInitiatedLogout: { enabled: true },
+    },
+    findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ sub: id, ...users[id] }) }),
+    pkce: { required: () => true },
+    rotateRefreshToken: true,
+    // Given without offline_access too, so that an ordinary login can be refreshed.
+    issueRefreshToken: (_ctx, client) => client.grantTypeAllowed('refresh_token'),
+    ttl: {
+      AccessToken: () => settings.accessTokenTTL,
+      AuthorizationCode: 60, IdToken: 3600, RefreshToken: 86400, Grant: 86400, Interaction: 600, Session: 86400,
+    },
+  });
+  provider.on('server_error', (_ctx, err) => console.error(err));
+  return provider;
+}
+
+function listen(server) {
+  return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
+}
+
+async function body(req) {
+  let text = '';
+  for await (const chunk of req) text += chunk;
+  return text === '' ? {} : JSON.parse(text);
+}
+
+let provider;
+let answer;
+const front = createServer((req, res) => {
+  if (down) {
+    res.writeHead(503, { 'content-type': 'text/html' }).end('<h1>Service Unavailable</h1>');
+    return;
+  }
+  answer(req, res);
+});
+const issuer = `http://127.0.0.1:${await listen(front)}`;
+
+function restart() {
+  // The storage of oidc-provider's memory adapter belongs to its module, so sessions and tokens live on.
+  provider = make(issuer);
+  answer = provider.callback();
+}
+addKey();
+restart();
+
+const admin = createServer(async (req, res) => {
+  try {
+    const said = await body(req);
+    switch (req.url) {
+      case '/clients':
+        await provider.Client.adapter.upsert(said.client_id, said);
+        break;
+      case '/rotate':
+        if (said.drop) keys = [];
+        addKey();
+        restart();
+        break;
+      case '/settings':
+        Object.assign(settings, said);
+        break;
+      case '/down':
+        down = said.down;
+        break;
+      default:
+        res.writeHead(404).end();
+        return;
+    }
+    res.writeHead(204).end();
+  } catch (err) {
+    res.writeHead(500).end(String(err));
+  }
+});
+const adminURL = `http://127.0.0.1:${await listen(admin)}`;
+
+process.stdin.resume();
+process.stdin.on('end', () => process.exit(0));
+process.stdout.write(`${JSON.stringify({ issuer, admin: adminURL })}\n`);
