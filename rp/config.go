@@ -1,12 +1,28 @@
 package rp
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey-go/latchkey/discovery"
+	"github.com/latchkey-go/latchkey/internal/fetch"
+	"github.com/latchkey-go/latchkey/internal/jws"
 	"github.com/latchkey-go/latchkey/rp/clientauth"
+)
+
+const (
+	defaultTimeout = 10 * time.Second
+	defaultLeeway  = time.Minute
+	maxLeeway      = 5 * time.Minute
+
+	// tenantPlaceholder is the literal Microsoft Entra puts into the issuer of its multi-tenant documents.
+	tenantPlaceholder = "{tenantid}"
 )
 
 // Config configures New. Issuer and ClientID are required. It redacts its secrets when printed.
@@ -43,7 +59,8 @@ type Config struct {
 	Quirks Quirks
 	// InsecureLoopbackHTTP accepts a provider at an http URL whose host is loopback, for development.
 	InsecureLoopbackHTTP bool
-	Logger               *slog.Logger
+	// Logger gets outages and odd answers, never a token; nil: discarded.
+	Logger *slog.Logger
 }
 
 // Quirks are deviations of a provider, each named by the user and never inferred from a token.
@@ -60,3 +77,107 @@ type Quirks struct {
 	IgnoreIssParameter bool     // RFC 9207 iss is not compared (glewlwyd form_post double encoding)
 }
 
+// String shows the identifying fields, and no secret.
+func (c Config) String() string {
+	secret := "none"
+	if c.ClientSecret != "" {
+		secret = "[redacted]"
+	}
+	return fmt.Sprintf("rp.Config{Issuer: %q, ClientID: %q, ClientSecret: %s, RedirectURL: %q}", c.Issuer, c.ClientID, secret, c.RedirectURL)
+}
+
+// Format prints String for every verb.
+func (c Config) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
+
+// LogValue is String.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// check reports what is wrong with the configuration, all of it at once.
+func (c *Config) check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("rp: Config."+format, args...)) }
+	if c.Issuer == "" {
+		bad("Issuer is missing: the provider's exact issuer identifier")
+	}
+	if strings.Count(c.Issuer, tenantPlaceholder) > 1 {
+		bad("Issuer holds %s more than once", tenantPlaceholder)
+	}
+	if c.Provider != nil && c.Provider.Issuer() != c.Issuer {
+		bad("Issuer is %q, but Provider's is %q", c.Issuer, c.Provider.Issuer())
+	}
+	if c.ClientID == "" {
+		bad("ClientID is missing")
+	}
+	for name, raw := range map[string]string{"RedirectURL": c.RedirectURL, "PostLogoutRedirectURL": c.PostLogoutRedirectURL} {
+		if raw == "" {
+			continue
+		}
+		if err := fetch.CheckURL(raw, true); err != nil {
+			bad("%s: %w", name, err)
+		}
+	}
+	if c.Quirks.EndSessionURL != "" {
+		if err := fetch.CheckURL(c.Quirks.EndSessionURL, c.InsecureLoopbackHTTP); err != nil {
+			bad("Quirks.EndSessionURL: %w", err)
+		}
+	}
+	for _, s := range c.Scopes {
+		if !validScope(s) {
+			bad("Scopes: %q is no scope (RFC 6749 section 3.3); list each in a string of its own", s)
+		}
+	}
+	for name, alg := range map[string]string{"SigningAlg": c.SigningAlg, "UserInfoSigningAlg": c.UserInfoSigningAlg} {
+		if alg == "" || jws.Asymmetric(alg) {
+			continue
+		}
+		need, ok := hmacSecretSize[alg]
+		switch {
+		case !ok:
+			bad("%s: %q is not supported; use RS256, PS256, ES256 (or their 384, 512), EdDSA, or HS256/384/512 with a secret", name, alg)
+		case len(c.ClientSecret) < need:
+			bad("%s: %s needs a ClientSecret of at least %d bytes, as long as its hash (RFC 7518 section 3.2)", name, alg, need)
+		}
+	}
+	if c.ResponseMode != "" && c.ResponseMode != "form_post" {
+		bad("ResponseMode: %q is not supported; leave it empty (query) or use form_post", c.ResponseMode)
+	}
+	if c.Timeout < 0 {
+		bad("Timeout is negative")
+	}
+	if c.Leeway < 0 || c.Leeway > maxLeeway {
+		bad("Leeway is %v; it must be between 0 (meaning %v) and %v", c.Leeway, defaultLeeway, maxLeeway)
+	}
+	if len(c.Quirks.Tenants) > 0 && !strings.Contains(c.Issuer, tenantPlaceholder) {
+		bad("Quirks.Tenants has no effect without %s in Issuer", tenantPlaceholder)
+	}
+	if slices.Contains(c.Quirks.IssuerAliases, "") || slices.Contains(c.Quirks.TrustedAudiences, "") || slices.Contains(c.Quirks.Tenants, "") {
+		bad("Quirks: an empty string is no issuer, audience or tenant")
+	}
+	return errors.Join(errs...)
+}
+
+// hmacSecretSize is the least length of the key of each symmetric algorithm (RFC 7518 section 3.2).
+var hmacSecretSize = map[string]int{"HS256": 32, "HS384": 48, "HS512": 64}
+
+// validScope reports whether s is one scope-token of RFC 6749 section 3.3.
+func validScope(s string) bool {
+	for i := range len(s) {
+		if b := s[i]; b <= ' ' || b > '~' || b == '"' || b == '\\' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// scopeList is the scopes to ask for: openid first, each once.
+func scopeList(lists ...[]string) []string {
+	all := []string{"openid"}
+	for _, l := range lists {
+		for _, s := range l {
+			if !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
