@@ -28,7 +28,8 @@ server.service.on('beforeTokenSigning', (token, req) => {
   const fault = armed.token;
   if (!fault || !isIDToken(token)) return;
   if (fault.only && fault.only !== req.body.grant_type) return;
-  Object.assign(token.header, fault.header ?? {});
+  // null stands for a parameter that is left out.
+  for (const [name, value] of Object.entries(fault.header ?? {})) token.header[name] = value ?? undefined;
   patch(token.payload, fault);
   if (fault.expOffset) token.payload.exp = Math.floor(Date.now() / 1000) + fault.expOffset;
 });
