@@ -8,6 +8,7 @@
 import { createServer } from 'node:http';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider from 'oidc-provider';
+import { SharedStorage } from './storage.mjs';
 
 // A quick-start warning on every start would hide a real one.
 console.info = () => {};
@@ -29,6 +30,7 @@ const users = {
 
 function make(issuer) {
   const provider = new Provider(issuer, {
+    adapter: SharedStorage,
     jwks: { keys },
     cookies: { keys: ['only for tests on this machine'] },
     claims: { openid: ['sub'], profile: ['name'], email: ['email', 'email_verified'] },
@@ -80,7 +82,6 @@ const front = createServer((req, res) => {
 const issuer = `http://127.0.0.1:${await listen(front)}`;
 
 function restart() {
-  // The storage of oidc-provider's memory adapter belongs to its module, so sessions and tokens live on.
   provider = make(issuer);
   answer = provider.callback();
 }
