@@ -3,6 +3,8 @@
 const records = new Map(); // "Model:id" -> { payload, until }
 const byUid = new Map();
 const byGrant = new Map(); // grant id -> set of keys of records
+// What ends with its grant.
+const granted = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken', 'DeviceCode', 'BackchannelAuthenticationRequest']);
 
 export class SharedStorage {
   constructor(model) {
@@ -13,7 +15,7 @@ export class SharedStorage {
     const key = `${this.model}:${id}`;
     records.set(key, { payload, until: expiresIn === undefined ? Infinity : Date.now() + expiresIn * 1000 });
     if (this.model === 'Session') byUid.set(payload.uid, id);
-    if (payload.grantId) {
+    if (payload.grantId && granted.has(this.model)) {
       if (!byGrant.has(payload.grantId)) byGrant.set(payload.grantId, new Set());
       byGrant.get(payload.grantId).add(key);
     }
@@ -38,10 +40,7 @@ export class SharedStorage {
   }
 
   async revokeByGrantId(grantId) {
-    for (const key of byGrant.get(grantId) ?? []) {
-      // The grant itself stays: it is what the user consented to, and oidc-provider destroys it by its own model.
-      if (!key.startsWith('Session:') && !key.startsWith('Interaction:')) records.delete(key);
-    }
+    for (const key of byGrant.get(grantId) ?? []) records.delete(key);
     byGrant.delete(grantId);
   }
 }
