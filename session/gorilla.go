@@ -1,0 +1,244 @@
+package session
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gorilla/securecookie"
+	"github.com/gorilla/sessions"
+)
+
+// gorillaValue is the key in Values under which a foreign store holds our one value.
+const gorillaValue = "latchkey"
+
+// gorillaKeeper keeps the record in any gorilla store, as one []byte. What such a store leaves open is closed here: the record is sealed before the store sees it
+// (FilesystemStore writes files, CookieStore need not encrypt), every session gets our cookie options (theirs lack HttpOnly and SameSite), reads go through
+// New (Get answers from the request's registry), and a session that comes with an error is none. What can't be closed: gorilla's port has no
+// compare-and-swap, so a save that races a removal between its check and its write can bring the record back.
+type gorillaKeeper struct {
+	cookieAttributes
+	store sessions.Store
+	seal  *sealer
+	bound string
+	seen  seenCookie
+}
+
+func newGorillaKeeper(store sessions.Store, a cookieAttributes, keys [][]byte) (*gorillaKeeper, error) {
+	seal, err := newSealer(keys, "store")
+	if err != nil {
+		return nil, err
+	}
+	seen, err := newSealer(keys, "store seen")
+	if err != nil {
+		return nil, err
+	}
+	return &gorillaKeeper{
+		cookieAttributes: a, store: store, seal: seal, bound: a.name,
+		seen: seenCookie{cookieAttributes: a, full: a.name + seenSuffix, seal: seen},
+	}, nil
+}
+
+func (g *gorillaKeeper) load(r *http.Request, k *kept) error {
+	var p cookieParts
+	p.scan(r, g.name)
+	if p.times[0] > 1 {
+		return errNoRecord // gorilla would take the first of the two
+	}
+	_, sealed, err := g.read(r)
+	if err != nil {
+		return err
+	}
+	plain, err := g.seal.open(nil, sealed, g.bound)
+	if err != nil {
+		return err
+	}
+	if err := openEnvelope(plain, k); err != nil {
+		return err
+	}
+	k.handle = sealed
+	k.seen = g.seen.read(&p, k.id)
+	return nil
+}
+
+// read returns the stored session and what it holds for us.
+func (g *gorillaKeeper) read(r *http.Request) (*sessions.Session, []byte, error) {
+	s, err := g.store.New(r, g.name)
+	if err != nil {
+		return nil, nil, readError(err)
+	}
+	if s == nil || s.IsNew {
+		return nil, nil, errNoRecord
+	}
+	switch v := s.Values[gorillaValue].(type) {
+	case []byte:
+		return s, v, nil
+	case string: // of stores that keep JSON
+		if b, err := base64.StdEncoding.DecodeString(v); err == nil {
+			return s, b, nil
+		}
+	}
+	return nil, nil, errNoRecord
+}
+
+// readError tells "nothing that opens" from an outage.
+func readError(err error) error {
+	var cookie securecookie.Error
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &cookie) && cookie.IsDecode() {
+		return errNoRecord
+	}
+	return storeError(err)
+}
+
+// storeError drops the path of a file error: it holds the session's id.
+func storeError(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return fmt.Errorf("%w: %s: %w", ErrStore, path.Op, path.Err)
+	}
+	return fmt.Errorf("%w: %w", ErrStore, err)
+}
+
+func (g *gorillaKeeper) create(w http.ResponseWriter, r *http.Request, data []byte, expires time.Time) error {
+	var p cookieParts
+	p.scan(r, g.name)
+	// The store's own New on a request without cookies gives a session without id, however the store makes its sessions.
+	fresh, err := g.store.New(withoutCookies(r), g.name)
+	if err != nil {
+		return storeError(err)
+	}
+	if fresh == nil || !fresh.IsNew || fresh.ID != "" {
+		return fmt.Errorf("%w: %T gives a session that isn't new to a request without cookies", ErrStore, g.store)
+	}
+	made, err := g.save(r, fresh, g.sealed(newEnvelopeID(), data, expires), expires)
+	if err != nil {
+		return err
+	}
+	if _, err := g.forget(r); err != nil { // what it says of cookies is overtaken by the new ones
+		return err
+	}
+	g.seen.drop(w, &p)
+	pass(w, made)
+	return nil
+}
+
+func withoutCookies(r *http.Request) *http.Request {
+	bare := r.WithContext(r.Context())
+	bare.Header = maps.Clone(r.Header)
+	delete(bare.Header, "Cookie")
+	return bare
+}
+
+func (g *gorillaKeeper) sealed(id keptID, data []byte, expires time.Time) []byte {
+	return g.seal.seal(nil, appendEnvelope(nil, id, expires, data), g.bound)
+}
+
+func (g *gorillaKeeper) update(w http.ResponseWriter, r *http.Request, k *kept, data []byte, expires time.Time) error {
+	s, stored, err := g.read(r)
+	if err != nil {
+		return err
+	}
+	if was, ok := k.handle.([]byte); !ok || !bytes.Equal(was, stored) {
+		return errConflict
+	}
+	made, err := g.save(r, s, g.sealed(k.id, data, expires), expires)
+	if err != nil {
+		return err
+	}
+	pass(w, made)
+	return nil
+}
+
+// save replaces all of the session's values by ours and returns the cookies the store made of them. One that no browser takes would be a session lost without a word.
+func (g *gorillaKeeper) save(r *http.Request, s *sessions.Session, sealed []byte, expires time.Time) (http.Header, error) {
+	seconds := int((time.Until(expires) + time.Second - 1) / time.Second)
+	s.Options = g.options(max(seconds, 1))
+	clear(s.Values)
+	s.Values[gorillaValue] = sealed
+	made := headersOnly{http.Header{}}
+	if err := g.store.Save(r, made, s); err != nil {
+		return nil, saveError(err, len(sealed))
+	}
+	for _, line := range made.h["Set-Cookie"] {
+		if pair, _, _ := strings.Cut(line, ";"); len(pair) > maxCookie {
+			name, _, _ := strings.Cut(pair, "=")
+			return nil, fmt.Errorf("%w: the store made a cookie %q of %d bytes and browsers take %d; use NewCookieStore or a server-side store", ErrTooLarge, name, len(pair), maxCookie)
+		}
+	}
+	return made.h, nil
+}
+
+// pass hands the store's cookies on, in place of earlier ones of the same names.
+func pass(w http.ResponseWriter, made http.Header) {
+	for _, line := range made["Set-Cookie"] {
+		name, _, _ := strings.Cut(line, "=")
+		dropSetCookie(w, name)
+		w.Header().Add("Set-Cookie", line)
+	}
+}
+
+func (g *gorillaKeeper) options(maxAge int) *sessions.Options {
+	return &sessions.Options{Path: "/", MaxAge: maxAge, Secure: g.secure, HttpOnly: true, SameSite: g.sameSite}
+}
+
+// saveError explains securecookie's bound, which is met as soon as a provider's tokens are large.
+func saveError(err error, size int) error {
+	var cookie securecookie.Error
+	if errors.As(err, &cookie) && strings.Contains(err.Error(), "too long") {
+		return fmt.Errorf("%w: %d bytes for a store bounded by securecookie's MaxLength, 4096 by default: call MaxLength(65536) on a FilesystemStore, and in place of gorilla's CookieStore use NewCookieStore",
+			ErrTooLarge, size)
+	}
+	return storeError(err)
+}
+
+func (g *gorillaKeeper) touch(w http.ResponseWriter, _ *http.Request, k *kept, t time.Time) error {
+	g.seen.write(w, k, t)
+	return nil
+}
+
+func (g *gorillaKeeper) remove(w http.ResponseWriter, r *http.Request, _ *kept) error {
+	var p cookieParts
+	p.scan(r, g.name)
+	g.seen.drop(w, &p)
+	made, err := g.forget(r)
+	pass(w, made)
+	if p.times[0] > 0 {
+		g.delete(w, g.name)
+	}
+	return err
+}
+
+// forget removes from the store the session r names, and returns what the store says of cookies.
+func (g *gorillaKeeper) forget(r *http.Request) (http.Header, error) {
+	s, err := g.store.New(r, g.name)
+	if err != nil {
+		if err = readError(err); errors.Is(err, errNoRecord) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	if s == nil || s.IsNew {
+		return nil, nil
+	}
+	s.Options = g.options(-1)
+	made := headersOnly{http.Header{}}
+	if err := g.store.Save(r, made, s); err != nil {
+		return nil, storeError(err)
+	}
+	return made.h, nil
+}
+
+func (g *gorillaKeeper) exclusive() bool { return false }
+
+// headersOnly collects the cookies a store sets.
+type headersOnly struct{ h http.Header }
+
+func (o headersOnly) Header() http.Header       { return o.h }
+func (headersOnly) Write(b []byte) (int, error) { return len(b), nil }
+func (headersOnly) WriteHeader(int)             {}
