@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/latchkey-go/latchkey/internal/interop/service"
@@ -152,7 +153,8 @@ func (tab *Tab) Reload() { tab.t.Helper(); tab.do(chromedp.Reload()) }
 // Type fills in a field.
 func (tab *Tab) Type(selector, text string) {
 	tab.t.Helper()
-	tab.do(chromedp.SetValue(chromedp.CSS(selector), ""), chromedp.SendKeys(chromedp.CSS(selector), text))
+	Eval[any](tab, fmt.Sprintf(`document.querySelector(%q).value = ""; null`, selector))
+	tab.do(chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
 // Click clicks and waits for the page that follows to be at an address which starts with where.
@@ -161,6 +163,23 @@ func (tab *Tab) Click(selector, where string) {
 	Eval[any](tab, `window.notYetLeft = true`)
 	tab.do(chromedp.Click(chromedp.CSS(selector)))
 	tab.arrive(where)
+}
+
+// Press clicks on what does not leave the page.
+func (tab *Tab) Press(selector string) {
+	tab.t.Helper()
+	tab.do(chromedp.Click(chromedp.CSS(selector)))
+}
+
+// Wait waits until the expression is true.
+func (tab *Tab) Wait(expression string) {
+	tab.t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if there, err := chromedp.Run(tab.ctx, chromedp.Evaluate[bool](expression)); err == nil && there {
+			return
+		}
+	}
+	tab.t.Fatalf("%s did not come true at %s\n%s", expression, tab.url(), tab.Text())
 }
 
 // Back is the back button, and waits as Click does. The page may come from the back/forward cache, and then nothing is loaded.
@@ -246,14 +265,20 @@ func (tab *Tab) Cookies(address string) []*network.Cookie {
 	return got.Cookies
 }
 
-// Screenshots saves the whole page as a desktop and as a phone show it, and reports what does not fit on the phone.
+// Screenshots saves the whole page as a desktop, a desktop in dark mode and a phone show it. What is wider than its screen is an error.
 func (tab *Tab) Screenshots(dir, name string) {
 	tab.t.Helper()
 	for _, screen := range []struct {
 		name          string
 		width, height int64
+		scheme        string
 		phone         bool
-	}{{"desktop", 1280, 800, false}, {"phone", 390, 844, true}} {
+	}{{"desktop", 1280, 800, "light", false}, {"dark", 1280, 800, "dark", false}, {"phone", 390, 844, "light", true}} {
+		if _, err := chromedp.Call(tab.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: screen.scheme}},
+		}); err != nil {
+			tab.t.Fatal(err)
+		}
 		options := []chromedp.EmulateViewportOption{}
 		if screen.phone {
 			options = append(options, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulateScale(2))
