@@ -142,7 +142,7 @@ func (s *scratch) decode(dst []byte, text string) ([]byte, bool) {
 
 // write seals plain and sets its cookies by set, then deletes by drop the parts of p that are left over from a longer value.
 // A value that doesn't fit is ErrTooLarge and nothing is written: the older value stays whole in the browser.
-func (c *chunkedCookie) write(p *cookieParts, s *scratch, plain []byte, attributes int, set func(name, value string), drop func(name string)) error {
+func (c *chunkedCookie) write(p *cookieParts, s *scratch, plain []byte, attributes int, set func(name string, text []byte), drop func(name string)) error {
 	per := chunkLength(c.name, attributes)
 	length := cookieEncoding.EncodedLen(1 + sealOverhead + len(plain))
 	if length > per*maxChunks {
@@ -152,7 +152,7 @@ func (c *chunkedCookie) write(p *cookieParts, s *scratch, plain []byte, attribut
 	s.sealed = c.seal.sealBound(append(s.sealed[:0], byte(count)), plain, c.bounds[count-1])
 	s.text = cookieEncoding.AppendEncode(s.text[:0], s.sealed)
 	for i := range count {
-		set(c.names[i], string(s.text[i*per:min((i+1)*per, length)]))
+		set(c.names[i], s.text[i*per:min((i+1)*per, length)])
 	}
 	for i := count; i < maxChunks; i++ {
 		if p.times[i] > 0 {

@@ -56,7 +56,7 @@ func (c *cookieKeeper) write(w http.ResponseWriter, p *cookieParts, id keptID, d
 	defer s.release()
 	s.plain = appendEnvelope(s.plain[:0], id, expires, data)
 	return c.record.write(p, s, s.plain, maxAttributes,
-		func(name, value string) { c.set(w, name, value, expires) },
+		func(name string, text []byte) { c.setEncoded(w, name, text, expires) },
 		func(name string) { c.delete(w, name) })
 }
 

@@ -51,25 +51,50 @@ func hasCookie(r *http.Request, name string) bool {
 
 // set writes a cookie of the given name until expires, in place of what this response already says of that name.
 func (a cookieAttributes) set(w http.ResponseWriter, name, value string, expires time.Time) {
-	seconds := int((time.Until(expires) + time.Second - 1) / time.Second)
-	a.write(w, name, value, max(seconds, 1)) // 0 would mean: until the browser closes
+	c := a.cookie(name, maxAge(expires))
+	c.Value = value
+	writeCookie(w, c)
+}
+
+// setEncoded is set for a long value in base64url.
+func (a cookieAttributes) setEncoded(w http.ResponseWriter, name string, text []byte, expires time.Time) {
+	writeEncoded(w, a.cookie(name, maxAge(expires)), text)
 }
 
 // delete writes a deletion with the attributes of set: a browser ignores a deletion of a __Host- cookie without them.
 func (a cookieAttributes) delete(w http.ResponseWriter, name string) {
-	a.write(w, name, "", -1)
+	writeCookie(w, a.cookie(name, -1))
 }
 
-func (a cookieAttributes) write(w http.ResponseWriter, name, value string, maxAge int) {
-	writeCookie(w, &http.Cookie{
-		Name: name, Value: value, Path: "/", MaxAge: maxAge, Secure: a.secure, HttpOnly: true, SameSite: a.sameSite,
-	})
+func (a cookieAttributes) cookie(name string, maxAge int) *http.Cookie {
+	return &http.Cookie{Name: name, Path: "/", MaxAge: maxAge, Secure: a.secure, HttpOnly: true, SameSite: a.sameSite}
+}
+
+// maxAge is the whole seconds until expires, a started one counted, and at least one: 0 would mean until the browser closes.
+func maxAge(expires time.Time) int {
+	return max(1, int((time.Until(expires)+time.Second-1)/time.Second))
 }
 
 // writeCookie leaves one Set-Cookie for each name in a response: which of two a browser or proxy obeys is not certain (RFC 6265, 4.1.1).
 func writeCookie(w http.ResponseWriter, c *http.Cookie) {
 	dropSetCookie(w, c.Name)
 	http.SetCookie(w, c)
+}
+
+// writeEncoded is writeCookie for a value in base64url, put into the finished line: net/http would look at each of its bytes three times.
+func writeEncoded(w http.ResponseWriter, c *http.Cookie, text []byte) {
+	line := c.String()
+	if line == "" {
+		return // a name that http.SetCookie would drop too
+	}
+	var b strings.Builder
+	b.Grow(len(line) + len(text))
+	at := len(c.Name) + 1
+	b.WriteString(line[:at])
+	b.Write(text)
+	b.WriteString(line[at:])
+	dropSetCookie(w, c.Name)
+	w.Header().Add("Set-Cookie", b.String())
 }
 
 func dropSetCookie(w http.ResponseWriter, name string) {

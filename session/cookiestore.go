@@ -101,7 +101,7 @@ func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sess
 	}
 	sc.plain = plain
 	return c.write(&p, sc, plain, attributesLength(options),
-		func(part, value string) { writeCookie(w, optionsCookie(part, value, options)) },
+		func(part string, text []byte) { writeEncoded(w, optionsCookie(part, "", options), text) },
 		func(part string) { writeCookie(w, deletionCookie(part, options)) })
 }
 

@@ -157,8 +157,7 @@ func (g *gorillaKeeper) update(w http.ResponseWriter, r *http.Request, k *kept, 
 
 // save replaces all of the session's values by ours and returns the cookies the store made of them. One that no browser takes would be a session lost without a word.
 func (g *gorillaKeeper) save(r *http.Request, s *sessions.Session, sealed []byte, expires time.Time) (http.Header, error) {
-	seconds := int((time.Until(expires) + time.Second - 1) / time.Second)
-	s.Options = g.options(max(seconds, 1))
+	s.Options = g.options(maxAge(expires))
 	clear(s.Values)
 	s.Values[gorillaValue] = sealed
 	made := headersOnly{http.Header{}}
