@@ -60,7 +60,7 @@ func render(w http.ResponseWriter, status int, name string, data page, policy st
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", "strict-origin") // no-referrer would make the Origin of a form_post answer null
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Content-Security-Policy", "default-src 'none'; img-src 'self'; style-src "+hashSource(pagesCSS)+"; base-uri 'none'; frame-ancestors 'none'"+policy)
 	w.WriteHeader(status)
