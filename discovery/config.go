@@ -110,10 +110,6 @@ func (cfg Config) checkPlace() error {
 		if err := fetch.CheckURL(cfg.DiscoveryURL, cfg.InsecureLoopbackHTTP); err != nil {
 			return fmt.Errorf("discovery: Config.DiscoveryURL: %w", err)
 		}
-		return nil
-	}
-	if strings.ContainsAny(cfg.Issuer, "{}") {
-		return errors.New("discovery: Config.Issuer is a template, under which no document lies; set Config.DiscoveryURL too")
 	}
 	return nil
 }

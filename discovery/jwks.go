@@ -51,7 +51,7 @@ func (p *Provider) fetchKeys(ctx context.Context) (*keys, time.Duration, error) 
 	resp, err := p.getJSON(ctx, m.JWKSURI, "application/jwk-set+json, application/json")
 	if err != nil {
 		if errors.Is(err, errNotFound) {
-			err = &UnavailableError{URL: name(m.JWKSURI), Err: errors.New("404 Not Found at the provider's jwks_uri")}
+			err = &UnavailableError{URL: name(m.JWKSURI), Err: errors.New("it answered 404 Not Found")}
 		}
 		return nil, 0, err
 	}

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -117,7 +118,7 @@ func (m *Metadata) check(issuer string, needKeys, loopbackHTTP bool) error {
 		return fmt.Errorf("its issuer is %s, not %q: the two must be identical%s", quote(m.Issuer), issuer, m.issuerHint(issuer))
 	}
 	if needKeys && m.JWKSURI == "" {
-		return fmt.Errorf("it has no jwks_uri; set Config.Keys if the keys are known otherwise")
+		return errors.New("it has no jwks_uri; set Config.Keys if the keys are known otherwise")
 	}
 	for name, field := range m.fields() {
 		if name == "issuer" || field.Kind() != reflect.String || field.String() == "" {

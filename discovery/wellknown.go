@@ -34,6 +34,9 @@ func wellKnown(issuer string) []string {
 
 // fetchMetadata asks one place after the other until one has an answer other than 404.
 func (p *Provider) fetchMetadata(ctx context.Context) (*Metadata, time.Duration, error) {
+	if strings.Contains(p.places[0], "{tenantid}") {
+		return nil, 0, &UnavailableError{URL: name(p.places[0]), Err: errors.New("no document lies under an issuer with {tenantid}; set Config.DiscoveryURL")}
+	}
 	var err error
 	for _, place := range p.places {
 		var resp *fetch.Response
@@ -63,7 +66,7 @@ func (p *Provider) lifetime(h http.Header) time.Duration {
 	return lifetime(h, time.Now(), p.cfg.MinLifetime, p.cfg.MaxLifetime)
 }
 
-var errNotFound = errors.New("404 Not Found; check Config.Issuer, or set Config.DiscoveryURL if the document lies elsewhere")
+var errNotFound = errors.New("it answered 404 Not Found; check Config.Issuer, or set Config.DiscoveryURL if the document lies elsewhere")
 
 // getJSON asks for a document; all its errors are *UnavailableError.
 func (p *Provider) getJSON(ctx context.Context, target, accept string) (*fetch.Response, error) {

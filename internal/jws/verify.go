@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	_ "crypto/sha256" // of RS256, PS256, ES256
 	_ "crypto/sha512" // of the longer ones
+	"errors"
 	"fmt"
 	"math/big"
 	"strconv"
@@ -69,19 +70,19 @@ func CheckKey(key crypto.PublicKey) error {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
 		if k == nil || k.N == nil || k.N.Sign() <= 0 {
-			return fmt.Errorf("an RSA key without modulus")
+			return errors.New("an RSA key without modulus")
 		}
 		if n := k.N.BitLen(); n < minRSA || n > maxRSA {
 			return fmt.Errorf("an RSA key of %d bits; %d to %d are accepted", n, minRSA, maxRSA)
 		}
 		// E over 31 bits is refused by crypto/rsa as well.
 		if k.N.Bit(0) == 0 || k.E < 3 || k.E&1 == 0 || int64(k.E) > 1<<31-1 {
-			return fmt.Errorf("an RSA key with an even modulus or a bad exponent")
+			return errors.New("an RSA key with an even modulus or a bad exponent")
 		}
 		return nil
 	case *ecdsa.PublicKey:
 		if k == nil || k.Curve == nil {
-			return fmt.Errorf("an EC key without curve")
+			return errors.New("an EC key without curve")
 		}
 		switch k.Curve {
 		case elliptic.P256(), elliptic.P384(), elliptic.P521():
@@ -89,7 +90,7 @@ func CheckKey(key crypto.PublicKey) error {
 			return fmt.Errorf("an EC key on %s; P-256, P-384 and P-521 are accepted", k.Curve.Params().Name)
 		}
 		if _, err := k.Bytes(); err != nil {
-			return fmt.Errorf("an EC key that is no point of its curve")
+			return errors.New("an EC key that is no point of its curve")
 		}
 		return nil
 	case ed25519.PublicKey:
