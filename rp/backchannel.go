@@ -33,8 +33,12 @@ const maxAnswer = 512 << 10
 func (c *Client) tokenContext(ctx context.Context, md *discovery.Metadata) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
 	stack := &tokenAnswers{base: c.authenticated("token", md), secret: c.cfg.ClientSecret}
-	return context.WithValue(ctx, oauth2.HTTPClient, fetch.Client(&http.Client{Transport: stack}, c.timeout)), cancel
+	// No Timeout here: a client whose own time is up rewrites the error, and with it the chain that says what happened.
+	return context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: stack, CheckRedirect: stay}), cancel
 }
+
+// stay keeps a client where it was sent: followed, a 307 re-sends code, verifier and secret to a stranger.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // authenticated is the stack without the reader of token answers. endpoint names it in errors.
 func (c *Client) authenticated(endpoint string, md *discovery.Metadata) http.RoundTripper {

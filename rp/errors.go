@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/latchkey-go/latchkey/discovery"
+	"golang.org/x/oauth2"
 )
 
 // Errors a caller branches on with errors.Is.
@@ -85,8 +86,12 @@ func (e *ProviderError) Error() string {
 	if e.Description != "" {
 		fmt.Fprintf(&b, " (%q)", e.Description)
 	}
-	if e.Code == "" && e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
+	if _, plain := errors.AsType[*oauth2.RetrieveError](e.Err); e.Code == "" && e.Err != nil {
+		if plain {
+			b.WriteString(" without an OAuth error")
+		} else {
+			fmt.Fprintf(&b, ": %v", e.Err)
+		}
 	}
 	return b.String()
 }

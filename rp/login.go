@@ -1,7 +1,6 @@
 package rp
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,30 +23,6 @@ type Login struct {
 	MaxAge      *int64        `json:"m,omitempty"` // seconds as sent
 	ACRValues   []string      `json:"a,omitempty"` // demanded
 	StartedAt   time.Time     `json:"t"`
-}
-
-// sealedLogin is Login's JSON. The verifier is a plain string there, since pkce.Verifier redacts itself.
-type sealedLogin struct {
-	loginFields
-	Verifier string `json:"v,omitempty"`
-}
-
-type loginFields Login
-
-// MarshalJSON writes the login with its secrets: seal the result before it leaves the process.
-func (l Login) MarshalJSON() ([]byte, error) {
-	return json.Marshal(sealedLogin{loginFields(l), string(l.Verifier)})
-}
-
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (l *Login) UnmarshalJSON(data []byte) error {
-	var s sealedLogin
-	if err := json.Unmarshal(data, &s); err != nil {
-		return err
-	}
-	*l = Login(s.loginFields)
-	l.Verifier = pkce.Verifier(s.Verifier)
-	return nil
 }
 
 // String names the login and shows none of its secrets.
