@@ -26,13 +26,23 @@ func LoseAnswer(honest http.Handler) http.Handler {
 	})
 }
 
-// Slow waits for d before it answers.
+// Slow waits for d before it does anything, and does nothing for a client that has gone.
 func Slow(d time.Duration) Fault {
 	return func(honest http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if wait(r, d) {
-				honest.ServeHTTP(w, r)
-			}
+			wait(r, d)
+			honest.ServeHTTP(w, r)
+		})
+	}
+}
+
+// Late does what was asked at once and answers after d: a client that does not wait has its token rotated all the same.
+func Late(d time.Duration) Fault {
+	return func(honest http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			rec := record(honest, r)
+			wait(r, d)
+			rec.send(w)
 		})
 	}
 }
@@ -45,9 +55,7 @@ func SlowBody(d time.Duration) Fault {
 			rec.copyHeader(w)
 			for i := range rec.body.Len() {
 				flush(w)
-				if !wait(r, d) {
-					return
-				}
+				wait(r, d)
 				w.Write(rec.body.Bytes()[i : i+1])
 			}
 		})
@@ -63,15 +71,14 @@ func Hang(http.Handler) http.Handler {
 	})
 }
 
-// wait reports whether the client is still there after d.
-func wait(r *http.Request, d time.Duration) bool {
+// wait waits for d, or gives up with a client that has gone.
+func wait(r *http.Request, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
 	case <-r.Context().Done():
-		return false
+		panic(http.ErrAbortHandler)
 	}
 }
 
@@ -241,38 +248,6 @@ func Deep(depth int) Fault {
 	})
 }
 
-// ModifyBody changes the honest body.
-func ModifyBody(f func([]byte) []byte) Fault {
-	return func(honest http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			rec := record(honest, r)
-			body := f(rec.body.Bytes())
-			rec.body = *bytes.NewBuffer(body)
-			rec.send(w)
-		})
-	}
-}
-
-// ModifyJSON changes the honest answer's JSON object: metadata, token response, UserInfo. Error answers are left as they are.
-func ModifyJSON(f func(map[string]any)) Fault {
-	return func(honest http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			rec := record(honest, r)
-			var m map[string]any
-			if rec.status < 300 && json.Unmarshal(rec.body.Bytes(), &m) == nil {
-				f(m)
-				body, err := json.Marshal(m)
-				if err != nil {
-					http.Error(w, "rptest: ModifyJSON left what is no JSON: "+err.Error(), http.StatusInternalServerError)
-					return
-				}
-				rec.body = *bytes.NewBuffer(body)
-			}
-			rec.send(w)
-		})
-	}
-}
-
 // OnGrant applies f to token requests of one grant_type only: OnGrant("refresh_token", InvalidGrant).
 func OnGrant(grantType string, f Fault) Fault {
 	return func(honest http.Handler) http.Handler {
@@ -295,43 +270,4 @@ func Both(faults ...Fault) Fault {
 		}
 		return honest
 	}
-}
-
-// recording is an honest answer that was not sent yet.
-type recording struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func record(h http.Handler, r *http.Request) *recording {
-	rec := &recording{header: http.Header{}}
-	h.ServeHTTP(rec, r)
-	if rec.status == 0 {
-		rec.status = http.StatusOK
-	}
-	return rec
-}
-
-func (rec *recording) Header() http.Header { return rec.header }
-
-func (rec *recording) WriteHeader(status int) {
-	if rec.status == 0 {
-		rec.status = status
-	}
-}
-
-func (rec *recording) Write(b []byte) (int, error) {
-	rec.WriteHeader(http.StatusOK)
-	return rec.body.Write(b)
-}
-
-func (rec *recording) copyHeader(w http.ResponseWriter) {
-	maps.Copy(w.Header(), rec.header)
-	w.WriteHeader(rec.status)
-}
-
-func (rec *recording) send(w http.ResponseWriter) {
-	rec.copyHeader(w)
-	w.Write(rec.body.Bytes())
 }

@@ -174,6 +174,35 @@ func TestTokenResponseFaults(t *testing.T) {
 	}
 }
 
+func TestLateAndSlowDifferInWhatWasDone(t *testing.T) {
+	for name, test := range map[string]struct {
+		fault rptest.Fault
+		want  int
+	}{"slow": {rptest.Slow(time.Minute), 0}, "late": {rptest.Late(time.Minute), 1}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, rptest.Options{})
+				tokens := r.login()
+				r.p.FaultTimes(rptest.Token, test.fault, 2)
+				client := r.p.Client()
+				client.Timeout = time.Second
+				form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {fmt.Sprint(tokens["refresh_token"])}, "client_id": {r.p.ClientID()}, "client_secret": {r.p.ClientSecret()}}
+				if resp, err := client.PostForm(base(r.p)+"/token", form); err == nil {
+					t.Fatalf("an answer: %s", resp.Status)
+				}
+				if got := r.p.Refreshes(); got != test.want {
+					t.Errorf("%d refreshes, want %d", got, test.want)
+				}
+				began := time.Now()
+				r.renew(tokens["refresh_token"])
+				if took := time.Since(began); took != time.Minute {
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
+}
+
 func TestALostAnswerHasRotatedTheRefreshToken(t *testing.T) {
 	r := newRig(t, rptest.Options{})
 	tokens := r.login()

@@ -113,7 +113,7 @@ func (p *Provider) idToken(g *grant, access string, is issuance, now time.Time) 
 	claims := p.released(g, g.claims.IDToken)
 	if p.opts.LeanIDTokens {
 		for name := range claims {
-			if g.claims.IDToken[name] == nil && standardClaim(name) {
+			if _, asked := g.claims.IDToken[name]; !asked && standardClaim(name) {
 				delete(claims, name)
 			}
 		}

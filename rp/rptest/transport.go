@@ -88,10 +88,13 @@ func (m *memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	go func() {
 		defer closeBody(r)
 		defer func() {
-			switch v := recover(); v {
-			case nil:
+			v := recover()
+			switch {
+			case ctx.Err() != nil: // whatever the handler made of it
+				a.finish(ctx.Err())
+			case v == nil:
 				a.finish(nil)
-			case http.ErrAbortHandler:
+			case v == http.ErrAbortHandler:
 				a.finish(io.ErrUnexpectedEOF)
 			default:
 				a.finish(fmt.Errorf("rptest: the handler of %s panicked: %v", r.URL.Host, v))
