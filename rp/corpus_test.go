@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/latchkey-go/latchkey/rp"
@@ -119,6 +120,7 @@ var corpusClaims = []struct {
 	{name: "iat-day-and-leeway", fail: func(c map[string]any) { c["iat"] = now(-86400 - 90) }, check: "iat"},
 	{name: "iat-string", fail: func(c map[string]any) { c["iat"] = "1" }, check: "iat"},
 	{name: "nbf-future", pass: func(c map[string]any) { c["nbf"] = now(30) }, fail: func(c map[string]any) { c["nbf"] = now(90) }, check: "nbf"},
+	{name: "nbf-negative", pass: func(c map[string]any) { c["nbf"] = 0 }, fail: func(c map[string]any) { c["nbf"] = -1 }, check: "nbf"},
 	{name: "nbf-string", pass: func(c map[string]any) { c["nbf"] = nil }, fail: func(c map[string]any) { c["nbf"] = "1" }, check: "nbf"},
 
 	{name: "nonce-missing", fail: func(c map[string]any) { delete(c, "nonce") }, check: "nonce"},
@@ -588,6 +590,74 @@ func TestTheHashOfAHashClaimFollowsTheAlgorithm(t *testing.T) {
 		p.edit = func(c map[string]any) { c["at_hash"] = b64(sum[:]) } // the whole hash, not its half
 		refused(t, p, p.client(t), rp.AuthParams{}, "at_hash")
 	}
+}
+
+// The edges to the second, on a clock that stands still.
+func TestTheLeewayIsExact(t *testing.T) {
+	keys()
+	for name, x := range map[string]struct {
+		claim      string
+		pass, fail time.Duration // from now
+	}{
+		"exp":      {"exp", -59 * time.Second, -60 * time.Second},
+		"iat":      {"iat", 60 * time.Second, 61 * time.Second},
+		"iat past": {"iat", -24*time.Hour - 60*time.Second, -24*time.Hour - 61*time.Second},
+		"nbf":      {"nbf", 60 * time.Second, 61 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newOP()
+				c := p.client(t)
+				at := x.pass
+				p.edit = func(m map[string]any) { m[x.claim] = time.Now().Add(at).Unix() }
+				if _, err := p.login(t, c, rp.AuthParams{}); err != nil {
+					t.Errorf("the neighbour that should pass: %v", err)
+				}
+				at = x.fail
+				refused(t, p, c, rp.AuthParams{}, x.claim)
+			})
+		})
+	}
+}
+
+func TestALoginWithoutAStartIsJudgedByTheClock(t *testing.T) {
+	p := newOP()
+	c := p.client(t)
+	for _, start := range []time.Time{{}, time.Now().Add(48 * time.Hour)} {
+		for _, x := range []struct {
+			age int64
+			ok  bool
+		}{{-3000, true}, {-7200, false}} {
+			login, err := c.Begin(t.Context(), rp.AuthParams{MaxAge: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			login.StartedAt = start
+			p.edit = func(m map[string]any) { m["auth_time"] = now(x.age) }
+			if _, err := c.Finish(t.Context(), login, p.authorize(t, login)); (err == nil) != x.ok {
+				t.Errorf("authenticated %d seconds ago, start %v: %v", -x.age, start, err)
+			}
+		}
+	}
+}
+
+// A minute at a consent page makes no old authentication of a fresh one.
+func TestMaxAgeIsCountedToTheStartOfTheLogin(t *testing.T) {
+	keys()
+	synctest.Test(t, func(t *testing.T) {
+		p := newOP()
+		c := p.client(t)
+		login, err := c.Begin(t.Context(), rp.AuthParams{MaxAge: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Unix()
+		p.edit = func(m map[string]any) { m["auth_time"] = at }
+		time.Sleep(5 * time.Minute)
+		if _, err := c.Finish(t.Context(), login, p.authorize(t, login)); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestAStateHashThatIsRightPasses(t *testing.T) {

@@ -259,6 +259,10 @@ func (p *op) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp = reply(404, "text/plain", "no such page")
 	}
 	resp.Request = r
+	// A connection whose request was given up meanwhile brings no answer.
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
 	return resp, nil
 }
 

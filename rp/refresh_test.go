@@ -114,6 +114,34 @@ func TestTheLoginsOwnNonceMayComeAgain(t *testing.T) {
 	}
 }
 
+// Both issuers are acceptable at a login; a session keeps to its own.
+func TestARefreshDoesNotMoveToAnotherIssuer(t *testing.T) {
+	p := newOP()
+	alias := func(c *rp.Config) { c.Quirks.IssuerAliases = []string{"op.example"} }
+	c, before := loggedIn(t, p, alias)
+	p.edit = func(c map[string]any) { c["iss"] = "op.example" }
+	_, err := c.Refresh(t.Context(), "refresh-1", before.IDToken)
+	if e, ok := errors.AsType[*rp.TokenError](err); !ok || e.Check != "iss" {
+		t.Errorf("error is %v", err)
+	}
+	if _, err := c.Refresh(t.Context(), "refresh-1", nil); err != nil {
+		t.Errorf("without a former ID token: %v", err)
+	}
+}
+
+func TestANonceOutOfNowhereIsRefused(t *testing.T) {
+	p := newOP()
+	c, before := loggedIn(t, p)
+	before.IDToken.Nonce = ""
+	for _, nonce := range []string{"", "x"} {
+		p.edit = func(c map[string]any) { c["nonce"] = nonce }
+		_, err := c.Refresh(t.Context(), "refresh-1", before.IDToken)
+		if e, ok := errors.AsType[*rp.TokenError](err); !ok || e.Check != "nonce" {
+			t.Errorf("%q: %v", nonce, err)
+		}
+	}
+}
+
 func TestAnUnsignedRefreshedIDTokenIsRefused(t *testing.T) {
 	p := newOP()
 	c, before := loggedIn(t, p)
