@@ -111,4 +111,3 @@ func BenchmarkLedger(b *testing.B) {
 		}
 	}
 }
-
