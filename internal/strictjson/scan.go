@@ -22,7 +22,7 @@ type name struct {
 }
 
 // few is how many names are compared one by one before a map takes over: a hostile object must not cost its square.
-const few = 24
+const few = 64
 
 // check walks data once. Depth counts objects and arrays open around a value.
 func check(data []byte, each func(name, value []byte) error) error {
@@ -32,7 +32,7 @@ func check(data []byte, each func(name, value []byte) error) error {
 	if !utf8.Valid(data) {
 		return &Error{Rule: "utf8", Detail: "invalid UTF-8"}
 	}
-	var space [few]name
+	var space [32]name
 	s := scanner{data: data, names: space[:0], each: each}
 	return s.value(0)
 }
@@ -171,7 +171,7 @@ func (s *scanner) addMany(many map[string]struct{}, first int, text []byte, top 
 		return string(text)
 	}
 	if many == nil {
-		many = make(map[string]struct{}, 4*few)
+		many = make(map[string]struct{}, 2*few)
 		for _, n := range s.names[first:] {
 			many[key(n.text)] = struct{}{}
 		}
@@ -189,16 +189,15 @@ func (s *scanner) addMany(many map[string]struct{}, first int, text []byte, top 
 
 // text reads a string and returns it without its escapes: a part of data if it has none.
 func (s *scanner) text() ([]byte, error) {
-	start := s.at
-	for s.at++; ; s.at++ {
-		switch s.data[s.at] {
-		case '"':
-			s.at++
-			return s.data[start+1 : s.at-1], nil
-		case '\\':
-			return s.escaped(start)
-		}
+	data, start, end := s.data, s.at, s.at+1
+	for data[end] != '"' && data[end] != '\\' {
+		end++
 	}
+	if s.at = end; data[end] == '\\' {
+		return s.escaped(start)
+	}
+	s.at++
+	return data[start+1 : end], nil
 }
 
 func (s *scanner) escaped(start int) ([]byte, error) {
