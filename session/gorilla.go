@@ -158,8 +158,7 @@ func (g *gorillaKeeper) update(w http.ResponseWriter, r *http.Request, k *kept, 
 // save replaces all of the session's values by ours and returns the cookies the store made of them. One that no browser takes would be a session lost without a word.
 func (g *gorillaKeeper) save(r *http.Request, s *sessions.Session, sealed []byte, expires time.Time) (http.Header, error) {
 	s.Options = g.options(maxAge(expires))
-	clear(s.Values)
-	s.Values[gorillaValue] = sealed
+	s.Values = map[any]any{gorillaValue: sealed}
 	made := headersOnly{http.Header{}}
 	if err := g.store.Save(r, made, s); err != nil {
 		return nil, saveError(err, len(sealed))
