@@ -51,8 +51,6 @@ type protocolError struct {
 	code, description string
 }
 
-func (e *protocolError) Error() string { return e.code + ": " + e.description }
-
 func refuse(status int, code, description string) *protocolError {
 	return &protocolError{status, code, description}
 }

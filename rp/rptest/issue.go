@@ -9,11 +9,10 @@ import (
 
 // issuance is what differs between the grants that issue tokens.
 type issuance struct {
-	code      string    // redeemed
 	refresh   bool      // for a refresh token
 	keep      string    // the refresh token to hand out again
 	expires   time.Time // of the refresh token before
-	resources []string
+	resources []string  // nil: those of the grant
 }
 
 // issue makes the token response.

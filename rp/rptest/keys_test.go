@@ -147,3 +147,5 @@ func bytesOfPEM(t *testing.T, r *rig) []byte {
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
+
+func decode(part string) ([]byte, error) { return base64.RawURLEncoding.DecodeString(part) }

@@ -55,12 +55,16 @@ func (p *Provider) serveLogin(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	user := p.userByName(strings.TrimSpace(r.PostForm.Get("username")))
 	good := user != nil && same(user.Password, r.PostForm.Get("password"))
+	mistake := "That name and password do not belong together."
+	if good && it.req.hintSub != "" && user.Subject != it.req.hintSub {
+		good, mistake = false, "The application asks for the user who was signed in before."
+	}
 	if good {
 		p.signInLocked(w, it, user, p.sessionLocked(r, it))
 	}
 	p.mu.Unlock()
 	if !good {
-		p.loginPage(w, it, "That name and password do not belong together.")
+		p.loginPage(w, it, mistake)
 		return
 	}
 	p.advance(w, r, it)

@@ -112,6 +112,20 @@ func TestLoginPageAsksOnceAndRefusesAWrongPassword(t *testing.T) {
 	wantPage(t, v.open(url.Values{"login_hint": {"alice"}}), "/login", `value="alice"`)
 }
 
+func TestIDTokenHintLetsOnlyItsUserIn(t *testing.T) {
+	v := newVisit(t, rptest.Options{})
+	_, tokens := v.redeem(v.back(v.signIn(v.open(nil), "alice", "alice")).Get("code"))
+	v.b = v.p.Browser()
+	v.b.StopAt = func(u *url.URL) bool { return u.Host == "app.example" }
+	page := v.open(url.Values{"id_token_hint": {fmt.Sprint(tokens["id_token"])}})
+	wantPage(t, page, "/login", `value="alice"`)
+	page = v.signIn(page, "bob", "bob")
+	wantPage(t, page, "/login", "signed in before")
+	if claims := v.claims(v.signIn(page, "alice", "alice")); claims["sub"] != "alice" {
+		t.Errorf("%v", claims)
+	}
+}
+
 func TestHintsAreOnlyShownWhenAskedFor(t *testing.T) {
 	if page := newVisit(t, rptest.Options{}).open(nil); strings.Contains(page.Body, "alice") {
 		t.Errorf("hints: %s", page.Body)

@@ -147,6 +147,9 @@ func (p *Provider) redeem(client *Client, form url.Values) (map[string]any, *pro
 	p.mu.Lock()
 	c := p.codes[form.Get("code")]
 	perr := c.check(client, form, time.Now())
+	if perr == nil {
+		perr = c.grant.checkResources(form["resource"])
+	}
 	if c != nil && c.grant.client == client {
 		if c.used {
 			c.grant.revoked = true
@@ -157,7 +160,17 @@ func (p *Provider) redeem(client *Client, form url.Values) (map[string]any, *pro
 	if perr != nil {
 		return nil, perr
 	}
-	return p.issue(c.grant, c.grant.scopes, issuance{code: form.Get("code")}), nil
+	return p.issue(c.grant, c.grant.scopes, issuance{resources: form["resource"]}), nil
+}
+
+// checkResources lets a token request choose among the resources of the authorization request, or name some where that did not (RFC 8707 section 2.2).
+func (g *grant) checkResources(resources []string) *protocolError {
+	for _, r := range resources {
+		if len(g.resources) > 0 && !slices.Contains(g.resources, r) {
+			return refuse(400, "invalid_target", "the resource was not granted")
+		}
+	}
+	return nil
 }
 
 func (c *code) check(client *Client, form url.Values, now time.Time) *protocolError {
@@ -210,11 +223,7 @@ func (p *Provider) renew(client *Client, form url.Values) (map[string]any, *prot
 	if p.opts.KeepRefreshTokens {
 		keep = value
 	}
-	resources := t.grant.resources
-	if form.Has("resource") {
-		resources = form["resource"]
-	}
-	return p.issue(t.grant, scopes, issuance{refresh: true, keep: keep, expires: t.expires, resources: resources}), nil
+	return p.issue(t.grant, scopes, issuance{refresh: true, keep: keep, expires: t.expires, resources: form["resource"]}), nil
 }
 
 func (p *Provider) checkRefreshLocked(t *refreshToken, client *Client, form url.Values, now time.Time) ([]string, *protocolError) {
@@ -241,12 +250,7 @@ func (p *Provider) checkRefreshLocked(t *refreshToken, client *Client, form url.
 			}
 		}
 	}
-	for _, r := range form["resource"] {
-		if len(t.grant.resources) > 0 && !slices.Contains(t.grant.resources, r) {
-			return nil, refuse(400, "invalid_target", "the resource was not granted")
-		}
-	}
-	return scopes, nil
+	return scopes, t.grant.checkResources(form["resource"])
 }
 
 // credentials is the client_credentials grant: no user, no refresh token, no ID token.

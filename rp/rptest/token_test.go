@@ -261,6 +261,23 @@ func TestJWTAccessTokensAreForTheirAudience(t *testing.T) {
 	}
 }
 
+func TestATokenRequestChoosesAmongTheResources(t *testing.T) {
+	r := newRig(t, rptest.Options{JWTAccessTokens: true})
+	r.extra = url.Values{"resource": {"https://one.example", "https://two.example"}}
+	form := url.Values{"grant_type": {"authorization_code"}, "code": {r.code()}, "redirect_uri": {callback}, "code_verifier": {r.verifier}, "resource": {"https://one.example"}}
+	status, tokens := r.post("/token", form)
+	if status != 200 {
+		t.Fatalf("%d %v", status, tokens)
+	}
+	if _, claims := r.verified(tokens["access_token"], "ES256"); claims["aud"] != "https://one.example" {
+		t.Errorf("aud %v", claims["aud"])
+	}
+	form.Set("code", r.code())
+	form.Set("resource", "https://three.example")
+	status, answer := r.post("/token", form)
+	wantError(t, status, answer, 400, "invalid_target", "granted")
+}
+
 func TestRevocationAndIntrospectionAgree(t *testing.T) {
 	r := newRig(t, rptest.Options{})
 	active := func(token any) bool {

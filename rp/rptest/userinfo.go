@@ -2,6 +2,7 @@ package rptest
 
 import (
 	"fmt"
+	"hash/fnv"
 	"html/template"
 	"maps"
 	"mime"
@@ -135,10 +136,9 @@ func (p *Provider) servePicture(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	hue := 17
-	for _, c := range sub {
-		hue = (hue*31 + int(c)) % 360
-	}
+	hash := fnv.New32a() // neighbours in the alphabet get colours far apart
+	hash.Write([]byte(sub))
+	hue := int(hash.Sum32() % 360)
 	letter := strings.ToUpper(string([]rune(sub)[:1]))
 	w.Header().Set("Content-Type", "image/svg+xml")
 	w.Header().Set("Cache-Control", "public, max-age=3600")
