@@ -43,8 +43,7 @@ func TestHonestTokensOfEveryAlgorithmPass(t *testing.T) {
 			if _, err := p.login(t, p.client(t), rp.AuthParams{}); err != nil {
 				t.Errorf("without kid: %v", err)
 			}
-			p.header = map[string]any{"typ": "jwt", "kid": nil}
-			delete(p.header, "kid")
+			p.header = map[string]any{"typ": "jwt"}
 			if _, err := p.login(t, p.client(t), rp.AuthParams{}); err != nil {
 				t.Errorf("with typ jwt: %v", err)
 			}
