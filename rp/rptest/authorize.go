@@ -27,7 +27,6 @@ type authRequest struct {
 	acrValues    []string
 	loginHint    string
 	hintSub      string // from id_token_hint
-	uiLocales    string
 	claims       claimsRequest
 	resources    []string
 	redirectHost string
@@ -69,7 +68,7 @@ func (p *Provider) parseAuthRequest(v url.Values) (req *authRequest, sendable bo
 	req = &authRequest{
 		client: client, redirectURI: v.Get("redirect_uri"), state: v.Get("state"), nonce: v.Get("nonce"),
 		challenge: v.Get("code_challenge"), scopes: strings.Fields(v.Get("scope")), prompt: strings.Fields(v.Get("prompt")), maxAge: -1,
-		acrValues: strings.Fields(v.Get("acr_values")), loginHint: v.Get("login_hint"), uiLocales: v.Get("ui_locales"), resources: v["resource"],
+		acrValues: strings.Fields(v.Get("acr_values")), loginHint: v.Get("login_hint"), resources: v["resource"],
 	}
 	if !p.allows(client.RedirectURIs, req.redirectURI) {
 		return nil, false, refuse(400, "invalid_request", "the redirect_uri "+strconv.Quote(req.redirectURI)+" is not registered for client "+client.ID)
@@ -145,6 +144,12 @@ func (c claimsRequest) wanted(name string) []string {
 		}
 	}
 	return out
+}
+
+// unmet reports whether an acr was demanded, not merely wished for, and is another (Core 5.5.1.1).
+func (c claimsRequest) unmet(acr string) bool {
+	r := c.IDToken["acr"]
+	return r != nil && r.Essential && len(c.wanted("acr")) > 0 && !slices.Contains(c.wanted("acr"), acr)
 }
 
 func validChallenge(s string) bool {

@@ -167,6 +167,10 @@ func TestAcrIsGrantedUnlessToldOtherwise(t *testing.T) {
 		if _, claims := r.verified(r.login()["id_token"], "ES256"); claims["acr"] != test.want {
 			t.Errorf("acr %v, want %v", claims["acr"], test.want)
 		}
+		r.extra = url.Values{"claims": {`{"id_token":{"acr":{"essential":true,"value":"urn:strong"}}}`}}
+		if got := r.authorize(); (got.Get("error") == "unmet_authentication_requirements") != test.opts.NoStepUp {
+			t.Errorf("a demanded acr: %v", got)
+		}
 	}
 }
 

@@ -158,3 +158,32 @@ func TestBrowsersSayNothingOfTheirCookies(t *testing.T) {
 		}
 	}
 }
+
+func TestOneOfManyRefreshesWins(t *testing.T) {
+	r := newRig(t, rptest.Options{})
+	tokens := r.login()
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {fmt.Sprint(tokens["refresh_token"])}, "client_id": {r.p.ClientID()}, "client_secret": {r.p.ClientSecret()}}
+	const callers = 20
+	statuses := make(chan int, callers)
+	for range callers {
+		go func() {
+			resp, err := r.http.PostForm(base(r.p)+"/token", form)
+			if err != nil {
+				statuses <- 0
+				return
+			}
+			resp.Body.Close()
+			r.p.RotateKeys(true)
+			statuses <- resp.StatusCode
+		}()
+	}
+	won := 0
+	for range callers {
+		if <-statuses == http.StatusOK {
+			won++
+		}
+	}
+	if won != 1 || r.p.RefreshReuses() != callers-1 || r.p.Hits(rptest.Token) != callers+1 {
+		t.Errorf("%d won, %d reuses, %d hits", won, r.p.RefreshReuses(), r.p.Hits(rptest.Token))
+	}
+}

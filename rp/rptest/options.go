@@ -39,8 +39,8 @@ type Options struct {
 	Consent bool
 	// ShowHints prints names and passwords on the login page: for demonstrations.
 	ShowHints bool
-	// NoStepUp leaves acr_values unanswered: the acr stays the user's own. False: it is granted, in interactive mode after
-	// the password was asked for once more.
+	// NoStepUp leaves acr_values unanswered: the acr stays the user's own, and one demanded by the claims parameter is an error.
+	// False: it is granted, in interactive mode after the password was asked for once more.
 	NoStepUp bool
 
 	// AccessTokenLifetime and IDTokenLifetime: zero is 5 minutes. RefreshTokenLifetime: 24 hours. CodeLifetime: 1 minute.

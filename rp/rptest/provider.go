@@ -233,6 +233,7 @@ func (p *Provider) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 		"code_challenge_methods_supported":              []string{"S256"},
 		"prompt_values_supported":                       []string{"none", "login", "consent", "select_account"},
 		"claims_supported":                              []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "name", "given_name", "family_name", "preferred_username", "picture", "email", "email_verified", "address", "phone_number", "phone_number_verified", "locale", "zoneinfo", "updated_at"},
+		"ui_locales_supported":                          []string{"en"},
 		"claims_parameter_supported":                    true,
 		"request_parameter_supported":                   false,
 		"request_uri_parameter_supported":               false,

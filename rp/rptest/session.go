@@ -76,6 +76,9 @@ func (p *Provider) advance(w http.ResponseWriter, r *http.Request, it *interacti
 		}
 		p.mu.Unlock()
 		switch {
+		case todo == finished && it.req.claims.unmet(snapshot.acr):
+			p.answerError(w, r, it, "unmet_authentication_requirements", "the acr that was demanded can't be had")
+			return
 		case todo == finished:
 			p.answerCode(w, r, it, snapshot)
 			return
