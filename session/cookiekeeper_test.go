@@ -148,6 +148,34 @@ func TestARetiredKeyIsNoSessionAndTheNextWriteReplacesIt(t *testing.T) {
 	b.none(t, old)
 }
 
+// TestALoadAndASaveTakeFewAllocations holds the figures the package is built for: three at load with the record's parse, three at save.
+// The race detector empties pools at random, hence the slack.
+func TestALoadAndASaveTakeFewAllocations(t *testing.T) {
+	k, b := cookieKeeperOf(t, key(1)), newBrowser()
+	b.create(t, k, string(benchRecord().append(nil)), hour())
+	r, have, end := b.request(), b.load(t, k), hour()
+	w := httptest.NewRecorder()
+	buf := make([]byte, 0, 4096)
+	if n := testing.AllocsPerRun(200, func() {
+		var again kept
+		var rec record
+		if err := errors.Join(k.load(r, &again), rec.parse(again.data)); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 4 {
+		t.Errorf("load: %v allocations", n)
+	}
+	rec := benchRecord()
+	if n := testing.AllocsPerRun(200, func() {
+		clear(w.Header())
+		if err := k.update(w, r, &have, rec.append(buf), end); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 5 {
+		t.Errorf("save: %v allocations", n)
+	}
+}
+
 func FuzzCookieOpen(f *testing.F) {
 	k, b := cookieKeeperOf(f, key(1)), newBrowser()
 	data := random(5_000, 9)

@@ -11,9 +11,7 @@ import (
 )
 
 func requestWith(lines ...string) *http.Request {
-	r := httptest.NewRequest("GET", "/", nil)
-	r.Header["Cookie"] = lines
-	return r
+	return &http.Request{Method: http.MethodGet, Header: http.Header{"Cookie": lines}}
 }
 
 func TestReadCookieTakesTheExactNameOnce(t *testing.T) {
@@ -74,16 +72,20 @@ func TestACookieFloodDoesNotHideTheSession(t *testing.T) {
 	for i := range 4000 {
 		fmt.Fprintf(&line, "c%d=v; ", i)
 	}
-	for _, name := range []string{"CookieStore", "MemoryStore"} {
-		k, b := keeperNamed(t, name), newBrowser()
+	eachKeeper(t, func(t *testing.T, k keeper) {
+		b := newBrowser()
 		b.create(t, k, "data", hour())
 		r := b.request()
 		r.Header.Set("Cookie", line.String()+r.Header.Get("Cookie"))
 		var have kept
 		if err := k.load(r, &have); err != nil || string(have.data) != "data" {
-			t.Errorf("%s: %v", name, err)
+			t.Error(err)
 		}
-	}
+		w := httptest.NewRecorder()
+		if err := k.remove(w, r, &have); err != nil || len(w.Header()) == 0 {
+			t.Error("not removed", err)
+		}
+	})
 }
 
 func TestACookieThatComesTwiceIsNoSession(t *testing.T) {

@@ -69,7 +69,7 @@ func (g *gorillaKeeper) load(r *http.Request, k *kept) error {
 
 // read returns the stored session and what it holds for us.
 func (g *gorillaKeeper) read(r *http.Request) (*sessions.Session, []byte, error) {
-	s, err := g.store.New(r, g.name)
+	s, err := g.store.New(g.ownCookies(r), g.name)
 	if err != nil {
 		return nil, nil, readError(err)
 	}
@@ -133,6 +133,21 @@ func withoutCookies(r *http.Request) *http.Request {
 	bare.Header = maps.Clone(r.Header)
 	delete(bare.Header, "Cookie")
 	return bare
+}
+
+// ownCookies gives a store those cookies of r that can be its own: net/http gives it none of more than 3,000.
+func (g *gorillaKeeper) ownCookies(r *http.Request) *http.Request {
+	var line strings.Builder
+	for name, value := range eachCookie(r) {
+		if strings.HasPrefix(name, g.name) {
+			line.WriteString("; " + name + "=" + value)
+		}
+	}
+	own := withoutCookies(r)
+	if line.Len() > 0 {
+		own.Header["Cookie"] = []string{line.String()[2:]}
+	}
+	return own
 }
 
 func (g *gorillaKeeper) sealed(id keptID, data []byte, expires time.Time) []byte {
@@ -214,7 +229,7 @@ func (g *gorillaKeeper) remove(w http.ResponseWriter, r *http.Request, _ *kept) 
 
 // forget removes from the store the session r names, and returns what the store says of cookies.
 func (g *gorillaKeeper) forget(r *http.Request) (http.Header, error) {
-	s, err := g.store.New(r, g.name)
+	s, err := g.store.New(g.ownCookies(r), g.name)
 	if err != nil {
 		if err = readError(err); errors.Is(err, errNoRecord) {
 			return nil, nil

@@ -27,11 +27,11 @@ type browser struct{ jar map[string]string }
 func newBrowser() *browser { return &browser{jar: map[string]string{}} }
 
 func (b *browser) request() *http.Request {
-	r := httptest.NewRequest("GET", "https://shop.example/", nil)
+	var lines []string
 	for name, value := range b.jar {
-		r.Header.Add("Cookie", name+"="+value)
+		lines = append(lines, name+"="+value)
 	}
-	return r
+	return requestWith(lines...)
 }
 
 func (b *browser) take(w *httptest.ResponseRecorder) {

@@ -85,6 +85,14 @@ func (rec *record) parse(b []byte) error {
 	if len(b) == 0 || b[0] != recordVersion {
 		return errRecordVersion
 	}
+	if !rec.fields(b) {
+		*rec = record{} // half a session is none
+		return errRecordForm
+	}
+	return nil
+}
+
+func (rec *record) fields(b []byte) bool {
 	all := string(b)
 	var met uint32
 	for at := 1; at < len(b); {
@@ -92,7 +100,7 @@ func (rec *record) parse(b []byte) error {
 		length, n := binary.Uvarint(b[at+1:])
 		from := at + 1 + n
 		if n <= 0 || length > uint64(len(b)-from) {
-			return errRecordForm
+			return false
 		}
 		to := from + int(length)
 		at = to
@@ -100,15 +108,14 @@ func (rec *record) parse(b []byte) error {
 			continue
 		}
 		if met&(1<<tag) != 0 {
-			return errRecordForm // two readings of one field: refuse both
+			return false // two readings of one field: refuse both
 		}
 		met |= 1 << tag
 		if !rec.set(tag, all[from:to], b[from:to:to]) {
-			*rec = record{}
-			return errRecordForm
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 // set stores one field, given as a string and as bytes.

@@ -84,13 +84,14 @@ func TestRecordRefusesWhatIsMalformed(t *testing.T) {
 		"absurd length":      binary.AppendUvarint([]byte{1, tagID}, 1<<63),
 		"length over 64 bit": {1, tagID, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1},
 		"unknown, too long":  {1, 200, 9, 1},
+		"cut in the middle":  {1, tagID, 1, 'a', tagSubject, 9, 'b'},
 		"twice":              {1, tagID, 1, 'a', tagID, 1, 'b'},
 		"number too long":    {1, tagLoginAt, 2, 2, 2},
 		"number empty":       {1, tagLoginAt, 0},
 	} {
 		var rec record
-		if err := rec.parse(b); !errors.Is(err, errNoRecord) {
-			t.Errorf("%s: %v", name, err)
+		if err := rec.parse(b); !errors.Is(err, errNoRecord) || !reflect.DeepEqual(rec, record{}) {
+			t.Errorf("%s: %v, or a part of it stayed", name, err)
 		}
 	}
 	for i := range full {

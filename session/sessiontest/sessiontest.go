@@ -90,13 +90,13 @@ func (b browser) save(store sessions.Store, value []byte) error {
 	r := b.request()
 	s, err := store.New(r, name)
 	if err != nil {
-		return fmt.Errorf("New: %w", err)
+		return fmt.Errorf("reading by New: %w", err)
 	}
 	s.Options = options(3600)
 	s.Values[key] = value
 	w := httptest.NewRecorder()
 	if err := store.Save(r, w, s); err != nil {
-		return fmt.Errorf("Save: %w", err)
+		return fmt.Errorf("saving: %w", err)
 	}
 	b.take(w)
 	return nil
