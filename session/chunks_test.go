@@ -9,7 +9,9 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // random returns n bytes that don't compress or repeat.
@@ -22,43 +24,60 @@ func random(n int, seed uint64) []byte {
 
 // TestEveryLengthFitsOrIsRefused takes a record of every length from 0 to 16,000: read back whole, each line within the bound, or refused with nothing written.
 func TestEveryLengthFitsOrIsRefused(t *testing.T) {
-	k := cookieKeeperOf(t, key(1))
-	end, all, largest, most := hour(), random(16_000, 1), -1, 0
-	b := newBrowser()
-	for n := range len(all) + 1 {
-		w := httptest.NewRecorder()
-		err := k.create(w, b.request(), all[:n], end)
-		lines := w.Header()["Set-Cookie"]
-		if err != nil {
-			if !errors.Is(err, ErrTooLarge) || len(lines) != 0 {
-				t.Fatalf("%d bytes: %v with %d cookies written", n, err, len(lines))
+	const lengths, workers = 16_001, 4
+	k, end, all := cookieKeeperOf(t, key(1)), hour(), random(lengths, 1)
+	var lines [lengths]int // the longest line for each length, 0: refused
+	var wg sync.WaitGroup
+	for from := range workers {
+		wg.Go(func() {
+			for n := from; n < lengths; n += workers {
+				var err error
+				if lines[n], err = writeAndRead(k, all[:n], end); err != nil {
+					t.Errorf("%d bytes: %v", n, err)
+					return
+				}
 			}
-			continue
-		}
-		if largest != n-1 {
-			t.Fatalf("%d bytes fit although %d didn't", n, largest+1)
-		}
-		largest = n
-		for _, line := range lines {
-			most = max(most, len(line))
-		}
-		b = newBrowser()
-		for _, line := range lines {
-			pair, _, _ := strings.Cut(line, ";")
-			name, value, _ := strings.Cut(pair, "=")
-			b.jar[name] = value
-		}
-		if have := b.load(t, k); !bytes.Equal(have.data, all[:n]) {
-			t.Fatalf("%d bytes: read back differently", n)
-		}
+		})
 	}
+	wg.Wait()
+	largest := slices.Index(lines[:], 0) - 1
+	if slices.Max(lines[largest+1:]) != 0 {
+		t.Errorf("%d bytes are refused and some more are not", largest+1)
+	}
+	most := slices.Max(lines[:])
 	if most > maxCookie {
 		t.Errorf("a Set-Cookie line of %d bytes", most)
 	}
-	if largest < 11_000 || most < maxCookie-60 {
+	if largest < 11_800 || most < maxCookie-60 {
 		t.Errorf("largest record %d, longest line %d: room is wasted", largest, most)
 	}
-	t.Logf("largest record %d bytes, longest line %d", largest, most)
+}
+
+// writeAndRead returns the length of the longest Set-Cookie line, 0 when data was refused as it should be.
+func writeAndRead(k keeper, data []byte, end time.Time) (longest int, err error) {
+	w := httptest.NewRecorder()
+	err = k.create(w, requestWith(), data, end)
+	lines := w.Header()["Set-Cookie"]
+	if err != nil {
+		if !errors.Is(err, ErrTooLarge) || len(lines) != 0 {
+			return 0, fmt.Errorf("%w with %d cookies written", err, len(lines))
+		}
+		return 0, nil
+	}
+	var cookies []string
+	for _, line := range lines {
+		longest = max(longest, len(line))
+		pair, _, _ := strings.Cut(line, ";")
+		cookies = append(cookies, pair)
+	}
+	var have kept
+	if err := k.load(requestWith(strings.Join(cookies, "; ")), &have); err != nil {
+		return 0, err
+	}
+	if !bytes.Equal(have.data, data) {
+		return 0, errors.New("read back differently")
+	}
+	return longest, nil
 }
 
 func TestARecordTooLargeSaysWhatToDoAndLeavesTheOldOne(t *testing.T) {

@@ -23,7 +23,7 @@ const defaultMaxAge = 12 * time.Hour
 //
 // Each key may seal 2^32 values; rotate well before: see Config.Keys.
 type CookieStore struct {
-	// Options are those of the gorilla sessions this store makes; a Manager sets its own. NewCookieStore sets Path "/", 12 hours, Secure, HttpOnly and SameSite
+	// Options are those of the gorilla sessions this store makes; a Manager sets its own. Nil, and from NewCookieStore: Path "/", 12 hours, Secure, HttpOnly and SameSite
 	// Lax; clear Secure for development over plain http. Don't change it while requests are served. A session's MaxAge: seconds; negative deletes it; 0: until the browser closes, and 12 hours at most.
 	Options *sessions.Options
 
@@ -53,9 +53,12 @@ func (s *CookieStore) Get(r *http.Request, name string) (*sessions.Session, erro
 	return sessions.GetRegistry(r).Get(s, name)
 }
 
-// New reads the session of this name from r's cookies; IsNew when there is none that opens. The error is always nil.
+// New reads the session of this name from r's cookies; IsNew when there is none that opens. The error is nil for every store NewCookieStore made.
 func (s *CookieStore) New(r *http.Request, name string) (*sessions.Session, error) {
 	fresh := newSession(s, name, s.Options)
+	if s.values == nil {
+		return fresh, errUnmade
+	}
 	var p cookieParts
 	p.scan(r, name)
 	plain, err := newChunkedCookie(name, s.values).open(&p)
@@ -74,18 +77,19 @@ func (s *CookieStore) New(r *http.Request, name string) (*sessions.Session, erro
 func newSession(store sessions.Store, name string, options *sessions.Options) *sessions.Session {
 	fresh := sessions.NewSession(store, name)
 	fresh.IsNew = true
-	if options != nil {
-		*fresh.Options = *options
+	if options == nil {
+		options = defaultOptions()
 	}
+	*fresh.Options = *options
 	return fresh
 }
 
 // Save sets the session's cookies, or deletes them when its Options.MaxAge is negative. ErrTooLarge: it doesn't fit into four cookies; then nothing is written.
 func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
-	name, options := session.Name(), session.Options
-	if options == nil {
-		options = s.Options
+	if s.values == nil {
+		return errUnmade
 	}
+	name, options := session.Name(), optionsOf(session, s.Options)
 	c := newChunkedCookie(name, s.values)
 	var p cookieParts
 	p.scan(r, name)
@@ -103,6 +107,17 @@ func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sess
 	return c.write(&p, sc, plain, attributesLength(options),
 		func(part string, text []byte) { writeEncoded(w, optionsCookie(part, "", options), text) },
 		func(part string) { writeCookie(w, deletionCookie(part, options)) })
+}
+
+// optionsOf are the session's own, the store's, or the safe ones: never none.
+func optionsOf(session *sessions.Session, store *sessions.Options) *sessions.Options {
+	if session.Options != nil {
+		return session.Options
+	}
+	if store != nil {
+		return store
+	}
+	return defaultOptions()
 }
 
 // valuesEnd is when values saved now must no longer open.
@@ -133,6 +148,9 @@ func attributesLength(o *sessions.Options) int {
 
 // String tells the number of keys.
 func (s *CookieStore) String() string {
+	if s.records == nil {
+		return "session.CookieStore(empty)"
+	}
 	return fmt.Sprintf("session.CookieStore(%d keys)", len(s.records.keys))
 }
 

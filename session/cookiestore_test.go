@@ -224,6 +224,31 @@ func TestNewCookieStoreRefusesBadKeys(t *testing.T) {
 	}
 }
 
+func TestAnEmptyStoreSaysHowToMakeOne(t *testing.T) {
+	for _, store := range []sessions.Store{&session.CookieStore{}, &session.MemoryStore{}} {
+		s, err := store.Get(requestOf(nil), "app")
+		if err == nil || s == nil || !s.Options.Secure || !s.Options.HttpOnly {
+			t.Errorf("%v: Get: %v", store, err)
+		}
+		if err := store.Save(requestOf(nil), httptest.NewRecorder(), s); err == nil || !strings.Contains(err.Error(), "make it with New") {
+			t.Errorf("%v: Save: %v", store, err)
+		}
+	}
+}
+
+func TestASessionWithoutOptionsGetsSafeOnes(t *testing.T) {
+	cookies, memory := newCookieStore(t), newMemoryStore(t)
+	cookies.Options, memory.Options = nil, nil
+	for _, store := range []sessions.Store{cookies, memory} {
+		s := sessions.NewSession(store, "app")
+		s.Options = nil
+		w := httptest.NewRecorder()
+		if err := store.Save(requestOf(nil), w, s); err != nil || !strings.HasSuffix(w.Header().Get("Set-Cookie"), "; Path=/; Max-Age=43200; HttpOnly; Secure; SameSite=Lax") {
+			t.Errorf("%v: %v", w.Header(), err)
+		}
+	}
+}
+
 func FuzzStoreValues(f *testing.F) {
 	store, err := session.NewCookieStore(storeKey)
 	if err != nil {

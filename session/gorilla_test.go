@@ -31,9 +31,14 @@ func gorillaOf(t testing.TB, store sessions.Store) keeper {
 	return k
 }
 
-func TestForeignStoresNeedGoodKeys(t *testing.T) {
+func TestKeepersNeedGoodKeysAndAStore(t *testing.T) {
 	if _, err := newKeeper(sessions.NewCookieStore(key(2)), testAttributes, [][]byte{make([]byte, 8)}); err == nil {
 		t.Fatal("sealed under a key of 8 bytes")
+	}
+	for _, store := range []sessions.Store{nil, &CookieStore{}, &MemoryStore{}} {
+		if k, err := newKeeper(store, testAttributes, [][]byte{key(1)}); err == nil {
+			t.Errorf("%T is kept by %T", store, k)
+		}
 	}
 }
 

@@ -61,6 +61,7 @@ type cookieAttributes struct {
 var (
 	errNoRecord = errors.New("session: no record")
 	errConflict = errors.New("session: the record was changed by another request")
+	errUnmade   = errors.New("session: an empty store: make it with NewCookieStore or NewMemoryStore")
 	errEnded    = fmt.Errorf("%w: %w", errNoRecord, ErrExpired)
 )
 
@@ -68,9 +69,17 @@ var (
 func newKeeper(store sessions.Store, attributes cookieAttributes, keys [][]byte) (keeper, error) {
 	switch s := store.(type) {
 	case *CookieStore:
+		if s == nil || s.values == nil {
+			return nil, errUnmade
+		}
 		return newCookieKeeper(s, attributes), nil
 	case *MemoryStore:
+		if s == nil || s.table == nil {
+			return nil, errUnmade
+		}
 		return &memoryKeeper{store: s, cookieAttributes: attributes}, nil
+	case nil:
+		return nil, errors.New("session: no store")
 	default:
 		return newGorillaKeeper(store, attributes, keys)
 	}

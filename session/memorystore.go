@@ -85,9 +85,12 @@ func (s *MemoryStore) Get(r *http.Request, name string) (*sessions.Session, erro
 	return sessions.GetRegistry(r).Get(s, name)
 }
 
-// New reads the session that r's cookie of this name points to; IsNew when there is none. The error is always nil.
+// New reads the session that r's cookie of this name points to; IsNew when there is none. The error is nil for every store NewMemoryStore made.
 func (s *MemoryStore) New(r *http.Request, name string) (*sessions.Session, error) {
 	fresh := newSession(s, name, s.Options)
+	if s.table == nil {
+		return fresh, errUnmade
+	}
 	text, _ := readCookie(r, name)
 	key, ok := secretKey(text)
 	if !ok {
@@ -108,10 +111,10 @@ func (s *MemoryStore) New(r *http.Request, name string) (*sessions.Session, erro
 // Save keeps the session, under a fresh id when it has none, and sets its cookie; a negative Options.MaxAge removes both. An error: the session was
 // removed since it was read (then it stays removed), doesn't fit (ErrTooLarge), or has values of types this store doesn't keep.
 func (s *MemoryStore) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
-	options := session.Options
-	if options == nil {
-		options = s.Options
+	if s.table == nil {
+		return errUnmade
 	}
+	options := optionsOf(session, s.Options)
 	name := memoryName{session.Name(), true}
 	key, known := secretKey(session.ID)
 	if options.MaxAge < 0 {
@@ -145,7 +148,12 @@ func (s *MemoryStore) Save(r *http.Request, w http.ResponseWriter, session *sess
 }
 
 // Len returns the number of sessions kept, expired ones not yet swept up included.
-func (s *MemoryStore) Len() int { return int(s.table.count.Load()) }
+func (s *MemoryStore) Len() int {
+	if s.table == nil {
+		return 0
+	}
+	return int(s.table.count.Load())
+}
 
 // String tells how many sessions there are.
 func (s *MemoryStore) String() string {
