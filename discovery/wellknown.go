@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,9 +26,12 @@ func wellKnown(issuer string) []string {
 	if u, err := url.Parse(base); err == nil {
 		path := u.EscapedPath()
 		root := strings.TrimSuffix(base, path)
-		places = append(places, root+oauth+path, root+openid+path)
+		places = append(places, root+oauth+path)
+		if path != "" {
+			places = append(places, root+openid+path)
+		}
 	}
-	return slices.Compact(places)
+	return places
 }
 
 // fetchMetadata asks one place after the other until one has an answer other than 404.
