@@ -38,6 +38,18 @@ func BenchmarkLoad(b *testing.B) {
 			}
 		})
 	}
+	b.Run("MemoryStore without the record's parse", func(b *testing.B) {
+		k, browser := keeperNamed(b, "MemoryStore"), newBrowser()
+		browser.create(b, k, string(benchRecord().append(nil)), hour())
+		r := browser.request()
+		var have kept
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := k.load(r, &have); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("gorilla CookieStore", func(b *testing.B) {
 		store, rec := sessions.NewCookieStore(key(1), key(2)), benchRecord()
 		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil)

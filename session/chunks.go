@@ -95,8 +95,11 @@ type scratch struct{ plain, sealed, text []byte }
 
 var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
 
-// release clears what was secret before another request gets the memory.
+// release clears what was secret before another request gets the memory. What grew for a value too large for cookies isn't held on to.
 func (s *scratch) release() {
+	if cap(s.plain) > 2*maxChunks*maxCookie {
+		return
+	}
 	clear(s.plain[:cap(s.plain)])
 	s.plain = s.plain[:0]
 	scratchPool.Put(s)
@@ -164,13 +167,14 @@ func (c *chunkedCookie) write(p *cookieParts, s *scratch, plain []byte, attribut
 
 func tooLarge(name string, have, per int) error {
 	bound := max(0, cookieEncoding.DecodedLen(per*maxChunks)-1-sealOverhead)
-	return fmt.Errorf("%w: %q has %d bytes and at most %d fit into %d cookies; use a server-side store such as NewMemoryStore, or keep less (Config.KeepClaims)",
+	return fmt.Errorf("%w: %q has %d bytes and at most %d fit into %d cookies; use a server-side store such as NewMemoryStore, or keep less in the session",
 		ErrTooLarge, name, have, bound, maxChunks)
 }
 
-// drop deletes every part that p has.
-func (c *chunkedCookie) drop(p *cookieParts, drop func(name string)) {
+// drop deletes every part that p has, and takes back those this response sets.
+func (c *chunkedCookie) drop(w http.ResponseWriter, p *cookieParts, drop func(name string)) {
 	for i, n := range p.times {
+		dropSetCookie(w, c.names[i])
 		if n > 0 {
 			drop(c.names[i])
 		}

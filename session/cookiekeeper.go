@@ -68,7 +68,7 @@ func (c *cookieKeeper) touch(w http.ResponseWriter, _ *http.Request, k *kept, t 
 func (c *cookieKeeper) remove(w http.ResponseWriter, r *http.Request, _ *kept) error {
 	var p cookieParts
 	p.scan(r, c.name)
-	c.record.drop(&p, func(name string) { c.delete(w, name) })
+	c.record.drop(w, &p, func(name string) { c.delete(w, name) })
 	c.seen.drop(w, &p)
 	return nil
 }

@@ -172,6 +172,21 @@ func TestEveryCookieOfAKeeperIsProtected(t *testing.T) {
 	})
 }
 
+func TestRemoveTakesBackWhatTheResponseHasSet(t *testing.T) {
+	eachKeeper(t, func(t *testing.T, k keeper) {
+		w, r := httptest.NewRecorder(), requestWith()
+		if err := k.create(w, r, random(1_000, 1), hour()); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.remove(w, r, nil); err != nil {
+			t.Fatal(err)
+		}
+		if lines := w.Header()["Set-Cookie"]; len(lines) != 0 {
+			t.Errorf("%.40q", lines)
+		}
+	})
+}
+
 func TestAResponseSaysOneThingOfEachCookie(t *testing.T) {
 	eachKeeper(t, func(t *testing.T, k keeper) {
 		b, w := newBrowser(), httptest.NewRecorder()

@@ -94,7 +94,7 @@ func (s *CookieStore) Save(r *http.Request, w http.ResponseWriter, session *sess
 	var p cookieParts
 	p.scan(r, name)
 	if options.MaxAge < 0 {
-		c.drop(&p, func(part string) { writeCookie(w, optionsCookie(part, "", options)) })
+		c.drop(w, &p, func(part string) { writeCookie(w, optionsCookie(part, "", options)) })
 		return nil
 	}
 	sc := scratchPool.Get().(*scratch)

@@ -21,7 +21,8 @@ const gorillaValue = "latchkey"
 // gorillaKeeper keeps the record in any gorilla store, as one []byte. What such a store leaves open is closed here: the record is sealed before the store sees it
 // (FilesystemStore writes files, CookieStore need not encrypt), every session gets our cookie options (theirs lack HttpOnly and SameSite), reads go through
 // New (Get answers from the request's registry), and a session that comes with an error is none. What can't be closed: gorilla's port has no
-// compare-and-swap, so a save that races a removal between its check and its write can bring the record back.
+// compare-and-swap, so a save that races a removal between its check and its write can bring the record back; and FilesystemStore leaves the files of
+// sessions that ended in the browser alone.
 type gorillaKeeper struct {
 	cookieAttributes
 	store sessions.Store
@@ -108,12 +109,12 @@ func storeError(err error) error {
 func (g *gorillaKeeper) create(w http.ResponseWriter, r *http.Request, data []byte, expires time.Time) error {
 	var p cookieParts
 	p.scan(r, g.name)
-	// The store's own New on a request without cookies gives a session without id, however the store makes its sessions.
+	// The store's own New on a request without cookies gives a session whose id, if it has one already, nobody planted.
 	fresh, err := g.store.New(withoutCookies(r), g.name)
 	if err != nil {
 		return storeError(err)
 	}
-	if fresh == nil || !fresh.IsNew || fresh.ID != "" {
+	if fresh == nil || !fresh.IsNew {
 		return fmt.Errorf("%w: %T gives a session that isn't new to a request without cookies", ErrStore, g.store)
 	}
 	made, err := g.save(r, fresh, g.sealed(newEnvelopeID(), data, expires), expires)
@@ -219,6 +220,7 @@ func (g *gorillaKeeper) remove(w http.ResponseWriter, r *http.Request, _ *kept) 
 	var p cookieParts
 	p.scan(r, g.name)
 	g.seen.drop(w, &p)
+	dropSetCookie(w, g.name)
 	made, err := g.forget(r)
 	pass(w, made)
 	if p.times[0] > 0 {

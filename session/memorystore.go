@@ -224,6 +224,7 @@ func (m *memoryKeeper) remove(w http.ResponseWriter, r *http.Request, k *kept) e
 	for key := range m.carried(r) {
 		m.store.table.remove(m.kind(), key)
 	}
+	dropSetCookie(w, m.name)
 	if hasCookie(r, m.name) {
 		m.delete(w, m.name)
 	}

@@ -42,8 +42,9 @@ func (c *seenCookie) write(w http.ResponseWriter, k *kept, t time.Time) {
 	c.set(w, c.full, cookieEncoding.EncodeToString(sealed), k.expires)
 }
 
-// drop deletes the mark when p has one.
+// drop deletes the mark when p has one, and takes back one this response sets.
 func (c *seenCookie) drop(w http.ResponseWriter, p *cookieParts) {
+	dropSetCookie(w, c.full)
 	if p.seenIn > 0 {
 		c.delete(w, c.full)
 	}
