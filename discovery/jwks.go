@@ -113,8 +113,8 @@ type jwk struct {
 	X      string   `json:"x"`
 	Y      string   `json:"y"`
 
-	D json.RawMessage `json:"d"` // private
-	K json.RawMessage `json:"k"` // symmetric
+	D any `json:"d"` // private
+	K any `json:"k"` // symmetric
 }
 
 func parseKey(raw json.RawMessage) (*key, error) {
