@@ -128,6 +128,12 @@ func TestALastSeenMarkCountsForItsOwnRecordOnly(t *testing.T) {
 					t.Errorf("%.20q is taken for a mark", bad)
 				}
 			}
+			doubled := one.request()
+			doubled.Header.Add("Cookie", seen+"="+one.jar[seen])
+			var have kept
+			if err := k.load(doubled, &have); err != nil || !have.seen.IsZero() {
+				t.Errorf("a mark that comes twice is taken: %v, %v", have.seen, err)
+			}
 			two.create(t, k, "two again", hour())
 			if two.jar[seen] != "" {
 				t.Error("a new record left the old mark in the browser")

@@ -301,6 +301,14 @@ func TestAStoreThatKeepsJSONIsRead(t *testing.T) {
 	if got := b.load(t, k); string(got.data) != "data" {
 		t.Fatalf("%q", got.data)
 	}
+	// What such a store calls new isn't ours, whatever is in it; nor is what comes with an error.
+	store.session.IsNew = true
+	b.none(t, k)
+	store.session.IsNew, store.onNew = false, errors.New("half read")
+	var have kept
+	if err := k.load(b.request(), &have); !errors.Is(err, ErrStore) || have.data != nil {
+		t.Errorf("%v", err)
+	}
 }
 
 // TestWhatGorillaLeavesOpen pins the facts our handling rests on; one that changes may spare us code.

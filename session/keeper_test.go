@@ -128,6 +128,13 @@ func TestRemoveWithoutARecordDeletesWhatCame(t *testing.T) {
 		if len(b.jar) != 0 {
 			t.Fatal("the cookie stayed")
 		}
+		b.create(t, k, "data", hour())
+		old := b.request()
+		b.remove(t, k, nil)
+		var have kept
+		if _, ok := k.(*memoryKeeper); ok && !errors.Is(k.load(old, &have), errNoRecord) {
+			t.Error("the record stayed")
+		}
 		w := httptest.NewRecorder()
 		if err := k.remove(w, newBrowser().request(), nil); err != nil || len(w.Header()) != 0 {
 			t.Fatalf("with no cookie: %v, headers %v", err, w.Header())

@@ -88,3 +88,10 @@ func ledgerKey(key string) [32]byte {
 	var buf [256]byte // keeps the copy of a usual key off the heap
 	return sha256.Sum256(append(buf[:0], key...))
 }
+
+// empty reports whether nothing is recorded, so that a request need not build keys to learn that.
+func (l *MemoryLedger) empty() bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return len(l.entries) == 0
+}

@@ -212,6 +212,54 @@ func TestAFullMemoryStoreMakesRoomByTheLongestUnused(t *testing.T) {
 	}
 }
 
+// TestANewcomerIsNotItsOwnVictim: its shard holds nobody else, so room is made in another.
+func TestANewcomerIsNotItsOwnVictim(t *testing.T) {
+	table := newMemoryTable(2*shardSize, 256<<20)
+	if len(table.shards) != 2 {
+		t.Fatalf("%d shards", len(table.shards))
+	}
+	name := memoryName{cookie: "x"}
+	for i := range 2 * shardSize {
+		if err := table.create(name, keptID{0, byte(i), byte(i >> 8)}, nil, hour()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newcomer := keptID{1}
+	if err := table.create(name, newcomer, nil, hour()); err != nil {
+		t.Fatal(err)
+	}
+	var k kept
+	if err := table.load(name, newcomer, &k); err != nil || table.count.Load() != 2*shardSize {
+		t.Fatalf("%v, %d sessions", err, table.count.Load())
+	}
+}
+
+func TestARecordThatGrowsMakesRoomToo(t *testing.T) {
+	s, k := memoryOf(t, MemoryConfig{MaxBytes: 64 << 10})
+	one, two := newBrowser(), newBrowser()
+	one.create(t, k, "small", hour())
+	two.create(t, k, string(make([]byte, 30<<10)), hour())
+	one.update(t, k, one.load(t, k), string(make([]byte, 50<<10)), hour())
+	if got := one.load(t, k); len(got.data) != 50<<10 {
+		t.Errorf("the record has %d bytes", len(got.data))
+	}
+	two.none(t, k)
+	if s.table.bytes.Load() != 50<<10+entryOverhead {
+		t.Errorf("counted %d bytes", s.table.bytes.Load())
+	}
+}
+
+func TestALateTouchDoesNotSetTheClockBack(t *testing.T) {
+	_, k := memoryOf(t, MemoryConfig{})
+	b, now := newBrowser(), time.Now()
+	b.create(t, k, "data", hour())
+	b.touch(t, k, b.load(t, k), now)
+	b.touch(t, k, b.load(t, k), now.Add(-time.Minute))
+	if got := b.load(t, k); !got.seen.Equal(now) {
+		t.Fatalf("seen %v, want %v", got.seen, now)
+	}
+}
+
 func TestMemoryStoreHoldsItsBoundsUnderAFlood(t *testing.T) {
 	for name, cfg := range map[string]MemoryConfig{
 		"sessions": {MaxSessions: 5_000},

@@ -1,0 +1,124 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Load returns the request's session, refreshed when due. It may set cookies, so it must run before the response is written.
+// Errors: ErrNone (ErrExpired and ErrRevoked are ErrNone too); ErrStore; and, once the access token has ended, rp.ErrUnavailable while the provider can't be
+// reached: the session is kept, and works again when the provider does.
+func (m *Manager) Load(w http.ResponseWriter, r *http.Request) (*Session, error) {
+	private(w)
+	var k kept
+	s, err := m.find(r, &k)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	if seen := m.seen(&s.rec, &k); m.touchEvery > 0 && now.Unix()-seen >= m.touchEvery {
+		if err := m.keep.touch(w, r, &k, now); err != nil {
+			return nil, err
+		}
+		s.show(m.cfg.Idle, now.Unix())
+	}
+	if s.rec.due(now) {
+		return m.renew(w, r, s, &k, false)
+	}
+	return s, nil
+}
+
+// Refresh is Load, refreshing now whether due or not; ErrNoRefreshToken when the session can't be.
+func (m *Manager) Refresh(w http.ResponseWriter, r *http.Request) (*Session, error) {
+	private(w)
+	var k kept
+	s, err := m.find(r, &k)
+	if err != nil {
+		return nil, err
+	}
+	if !s.CanRefresh() {
+		return nil, ErrNoRefreshToken
+	}
+	return m.renew(w, r, s, &k, true)
+}
+
+// find opens the session of r and checks its ends and the ledger; it writes nothing.
+func (m *Manager) find(r *http.Request, k *kept) (*Session, error) {
+	if err := m.keep.load(r, k); err != nil {
+		return nil, loadError(err)
+	}
+	s := &Session{client: m.client}
+	if err := s.rec.parse(k.data); err != nil {
+		return nil, ErrNone
+	}
+	now, seen := time.Now().Unix(), m.seen(&s.rec, k)
+	if now >= s.rec.ExpiresAt || m.cfg.Idle > 0 && now >= seen+int64(m.cfg.Idle/time.Second) {
+		return nil, ErrExpired
+	}
+	if err := m.revoked(r.Context(), &s.rec); err != nil {
+		return nil, err
+	}
+	s.show(m.cfg.Idle, seen)
+	return s, nil
+}
+
+// seen is the last use known, in Unix seconds.
+func (m *Manager) seen(rec *record, k *kept) int64 {
+	if k.seen.IsZero() {
+		return rec.SeenAt
+	}
+	return max(rec.SeenAt, k.seen.Unix())
+}
+
+func loadError(err error) error {
+	switch {
+	case errors.Is(err, ErrExpired):
+		return ErrExpired
+	case errors.Is(err, errNoRecord):
+		return ErrNone
+	case errors.Is(err, ErrStore):
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrStore, err)
+}
+
+// due reports whether the tokens should be refreshed now.
+func (rec *record) due(now time.Time) bool {
+	return rec.RefreshToken != "" && rec.RefreshAt > 0 && now.Unix() >= rec.RefreshAt
+}
+
+// ended reports whether the access token is over.
+func (rec *record) ended(now time.Time) bool {
+	return rec.TokenExpiry > 0 && now.Unix() >= rec.TokenExpiry
+}
+
+// revoked compares the session's beginning, on the provider's clock, with what the ledger says of its user, of the provider's session, and of itself.
+func (m *Manager) revoked(ctx context.Context, rec *record) error {
+	if own, ok := m.ledger.(*MemoryLedger); ok && own.empty() {
+		return nil
+	}
+	at, err := m.ledger.RevokedAt(ctx, rec.ledgerKeys()...)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	if !at.IsZero() && rec.IssuedAt <= at.Unix() {
+		return ErrRevoked
+	}
+	return nil
+}
+
+// ledgerKeys are the names under which a session can be revoked. Lengths keep two pairs from reading alike.
+func (rec *record) ledgerKeys() []string {
+	keys := []string{ledgerName("id", "", rec.ID), ledgerName("sub", rec.Issuer, rec.Subject)}
+	if rec.SID != "" {
+		keys = append(keys, ledgerName("sid", rec.Issuer, rec.SID))
+	}
+	return keys
+}
+
+func ledgerName(kind, issuer, name string) string {
+	return fmt.Sprintf("%s %d %s %s", kind, len(issuer), issuer, name)
+}

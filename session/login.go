@@ -1,0 +1,223 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/latchkey-go/latchkey/rp"
+)
+
+// maxCallback bounds a form_post answer, in bytes.
+const maxCallback = 64 << 10
+
+// Begin starts a login: it sets the attempt's cookie (at most 5 live ones, the oldest is dropped) and returns the URL to send the browser to.
+// returnTo is kept sealed; it must be a local path, checked by the caller (package middleware). Errors are those of rp.Client.Begin.
+func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, returnTo string, p rp.AuthParams) (url string, err error) {
+	private(w)
+	login, err := m.client.Begin(r.Context(), p)
+	if err != nil {
+		return "", err
+	}
+	a := &attempt{Login: login, ReturnTo: returnTo}
+	if l := m.readLoop(r); l.Count > 0 && !m.readable(r) {
+		a.Loops, a.LoopedAt = l.Count, l.Since
+	}
+	if err := m.writeAttempt(w, r, a); err != nil {
+		return "", err
+	}
+	return login.URL, nil
+}
+
+// readable reports whether the session cookie that a login left can be read back.
+func (m *Manager) readable(r *http.Request) bool {
+	var k kept
+	var rec record
+	return m.keep.load(r, &k) == nil && rec.parse(k.data) == nil
+}
+
+// Accept decides on a login that passed every check of the protocol, before a session exists: app is data of the application's to
+// keep with the session (marshalled to JSON; nil: none), an error refuses the login and is returned by Finish as it is.
+type Accept func(ctx context.Context, s *Session) (app any, err error)
+
+// Finish ends a login at the callback: r is the callback request (GET query, or POST form when the client's response mode is form_post), and the attempt
+// that its state names is used up, whatever comes of it. A new session under a new identifier replaces the one r carries, if any. accept may be nil.
+// returnTo is set whenever the attempt was found, also with an error.
+// Errors: ErrNoLogin (*LoginError with its reason), those of rp.Client.Finish and UserInfo, accept's own, ErrTooLarge, ErrStore.
+func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) (s *Session, returnTo string, err error) {
+	private(w)
+	answer, err := m.answer(w, r)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(answer["state"]) != 1 || answer.Get("state") == "" {
+		return nil, "", &LoginError{Reason: "no-state"}
+	}
+	a, err := m.takeAttempt(w, r, answer.Get("state"))
+	if err != nil {
+		var known *LoginError
+		if errors.As(err, &known) {
+			returnTo = known.ReturnTo
+		}
+		return nil, returnTo, err
+	}
+	if a.Loops >= maxLoops {
+		m.dropLoop(w, r)
+		return nil, a.ReturnTo, &LoginError{Reason: "loop", ReturnTo: a.ReturnTo}
+	}
+	tokens, err := m.client.Finish(r.Context(), a.Login, answer)
+	if err != nil {
+		return nil, a.ReturnTo, err
+	}
+	if s, err = m.establish(r.Context(), tokens, accept); err != nil {
+		return nil, a.ReturnTo, err
+	}
+	if err := m.keep.create(w, r, s.rec.append(nil), s.ExpiresAt); err != nil {
+		return nil, a.ReturnTo, err
+	}
+	m.afterLogin(w, r, a)
+	return s, a.ReturnTo, nil
+}
+
+// answer reads the callback's parameters from where the client asked for them.
+func (m *Manager) answer(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	raw := r.URL.RawQuery
+	if r.Method == http.MethodPost {
+		media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+		if m.client.ResponseMode() != "form_post" || err != nil || media != "application/x-www-form-urlencoded" {
+			return nil, &LoginError{Reason: "malformed"}
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxCallback)
+		if err := r.ParseForm(); err != nil {
+			return nil, &LoginError{Reason: "malformed"}
+		}
+		if raw != "" && r.URL.Query().Has("state") {
+			return nil, &LoginError{Reason: "malformed"} // two answers in one
+		}
+		return r.PostForm, nil
+	}
+	answer, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, &LoginError{Reason: "malformed"}
+	}
+	return answer, nil
+}
+
+// establish makes the session of verified tokens; nothing is kept yet.
+func (m *Manager) establish(ctx context.Context, tokens *rp.Tokens, accept Accept) (*Session, error) {
+	now := time.Now()
+	id := tokens.IDToken
+	s := &Session{client: m.client, rec: record{
+		ID:          rand.Text(),
+		Version:     1,
+		Issuer:      id.Issuer,
+		Subject:     id.Subject,
+		SID:         id.SessionID,
+		ACR:         id.ACR,
+		AccessToken: tokens.OAuth2.AccessToken,
+		TokenType:   tokens.OAuth2.TokenType,
+		IDToken:     tokens.RawIDToken,
+		Scope:       strings.Join(tokens.Scope, " "),
+		LoginAt:     now.Unix(),
+		IssuedAt:    id.IssuedAt.Unix(),
+		SeenAt:      now.Unix(),
+		ExpiresAt:   now.Add(m.cfg.Lifetime).Unix(),
+	}}
+	rec := &s.rec
+	if !id.AuthTime.IsZero() {
+		rec.AuthTime = id.AuthTime.Unix()
+	}
+	if m.mayRefresh {
+		rec.RefreshToken = tokens.OAuth2.RefreshToken
+	}
+	rec.schedule(now, tokens.OAuth2.Expiry)
+	if rec.RefreshToken == "" && !m.cfg.OutliveTokens {
+		// A session must not outlive its grounds: nobody could tell any more whether the provider still stands by it.
+		rec.ExpiresAt = min(rec.ExpiresAt, id.Expiry.Unix())
+		if rec.TokenExpiry > 0 {
+			rec.ExpiresAt = min(rec.ExpiresAt, rec.TokenExpiry)
+		}
+	}
+	if err := m.admit(ctx, rec); err != nil {
+		return nil, err
+	}
+	if m.cfg.UserInfo {
+		info, err := m.client.UserInfo(ctx, rec.AccessToken, rec.Subject)
+		if err != nil && !errors.Is(err, rp.ErrNoEndpoint) {
+			return nil, err
+		}
+		rec.UserInfo = info.Raw()
+	}
+	s.show(m.cfg.Idle, rec.SeenAt)
+	if accept == nil {
+		return s, nil
+	}
+	app, err := accept(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if app != nil {
+		if rec.App, err = json.Marshal(app); err != nil {
+			return nil, fmt.Errorf("session: what Accept returned can't be kept: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// schedule sets when the access token ends and when to refresh it: at 80 % of its life, or a minute before its end if that is sooner, and
+// up to a twentieth of its life earlier, so that sessions made together don't refresh together.
+func (rec *record) schedule(now, expiry time.Time) {
+	rec.TokenExpiry, rec.RefreshAt = 0, 0
+	if expiry.IsZero() {
+		return
+	}
+	rec.TokenExpiry = expiry.Unix()
+	if rec.RefreshToken == "" {
+		return
+	}
+	life := expiry.Sub(now)
+	ahead := life / 5
+	if life >= 2*time.Minute {
+		ahead = max(ahead, time.Minute)
+	}
+	ahead += time.Duration(mathrand.Int64N(int64(max(life/20, 1))))
+	rec.RefreshAt = max(expiry.Add(-ahead).Unix(), now.Unix()+1)
+}
+
+// admit refuses a login whose ID token was issued before a logout that is known by now. One issued in the same second has come
+// after it, or it would have been refused at the provider.
+func (m *Manager) admit(ctx context.Context, rec *record) error {
+	at, err := m.ledger.RevokedAt(ctx, rec.ledgerKeys()...)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	case at.IsZero() || at.Unix() < rec.IssuedAt:
+		return nil
+	case at.Unix() == rec.IssuedAt:
+		rec.IssuedAt++
+		return nil
+	}
+	return ErrRevoked
+}
+
+// afterLogin clears what led here.
+func (m *Manager) afterLogin(w http.ResponseWriter, r *http.Request, a *attempt) {
+	for name := range eachCookie(r) {
+		if strings.HasPrefix(name, m.attemptPrefix()) {
+			m.attempt.delete(w, name)
+		}
+	}
+	l := loop{Count: a.Loops + 1, Since: a.LoopedAt}
+	if l.Since == 0 {
+		l.Since = time.Now().Unix()
+	}
+	m.writeLoop(w, l)
+}
