@@ -25,7 +25,7 @@ type Token struct {
 	Header    Header
 	Payload   []byte // decoded, unverified until Verify has returned nil
 	Signature []byte
-	input     string // what was signed: header and payload as they came
+	input     []byte // what was signed: header and payload as they came
 }
 
 // Error says which rule a token breaks. Check is short and stable: "size", "compact", "base64", "header", "crit", "jwk", "alg",
@@ -63,18 +63,19 @@ func Parse(raw string) (*Token, error) {
 		return nil, &Error{"base64", "base64url without padding", "a line break"}
 	}
 	first, last := strings.IndexByte(raw, '.'), strings.LastIndexByte(raw, '.')
+	text := []byte(raw)
 	// One buffer for the three parts: a gate on the hot path should not feed the collector.
-	buf := make([]byte, 0, encoding.DecodedLen(len(raw)))
+	buf := make([]byte, 0, encoding.DecodedLen(len(text)))
 	var parts [3][]byte
-	for i, text := range [3]string{raw[:first], raw[first+1 : last], raw[last+1:]} {
+	for i, part := range [3][]byte{text[:first], text[first+1 : last], text[last+1:]} {
 		start := len(buf)
 		var err error
-		if buf, err = encoding.AppendDecode(buf, []byte(text)); err != nil {
+		if buf, err = encoding.AppendDecode(buf, part); err != nil {
 			return nil, &Error{"base64", "base64url without padding", "something else in part " + strconv.Itoa(i+1)}
 		}
 		parts[i] = buf[start:len(buf):len(buf)]
 	}
-	t := &Token{Payload: parts[1], Signature: parts[2], input: raw[:last]}
+	t := &Token{Payload: parts[1], Signature: parts[2], input: text[:last]}
 	if err := t.Header.parse(parts[0]); err != nil {
 		return nil, err
 	}

@@ -67,6 +67,19 @@ func Asymmetric(alg string) bool {
 // CheckKey reports why key can verify no signature here: it is of another kind or curve, or an RSA key of under 2048 or over 16384
 // bits, or not a proper one.
 func CheckKey(key crypto.PublicKey) error {
+	if err := checkShape(key); err != nil {
+		return err
+	}
+	if k, ok := key.(*ecdsa.PublicKey); ok {
+		if _, err := k.Bytes(); err != nil {
+			return errors.New("an EC key that is no point of its curve")
+		}
+	}
+	return nil
+}
+
+// checkShape is CheckKey but for the point, which crypto/ecdsa looks at whenever it verifies.
+func checkShape(key crypto.PublicKey) error {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
 		if k == nil || k.N == nil || k.N.Sign() <= 0 {
@@ -88,9 +101,6 @@ func CheckKey(key crypto.PublicKey) error {
 		case elliptic.P256(), elliptic.P384(), elliptic.P521():
 		default:
 			return fmt.Errorf("an EC key on %s; P-256, P-384 and P-521 are accepted", k.Curve.Params().Name)
-		}
-		if _, err := k.Bytes(); err != nil {
-			return errors.New("an EC key that is no point of its curve")
 		}
 		return nil
 	case ed25519.PublicKey:
@@ -126,7 +136,7 @@ func (t *Token) Verify(key crypto.PublicKey) error {
 	if !Fits(t.Header.Alg, key) {
 		return &Error{"key", "one for " + t.Header.Alg, fmt.Sprintf("%T", key)}
 	}
-	if err := CheckKey(key); err != nil {
+	if err := checkShape(key); err != nil {
 		return &Error{"key", "one for " + t.Header.Alg, err.Error()}
 	}
 	if len(t.Signature) == 0 {
@@ -140,10 +150,10 @@ func (t *Token) Verify(key crypto.PublicKey) error {
 
 func (t *Token) valid(a algorithm, key crypto.PublicKey) bool {
 	if a.family == eddsa {
-		return ed25519.Verify(key.(ed25519.PublicKey), []byte(t.input), t.Signature)
+		return ed25519.Verify(key.(ed25519.PublicKey), t.input, t.Signature)
 	}
 	h := a.hash.New()
-	h.Write([]byte(t.input))
+	h.Write(t.input)
 	digest := h.Sum(nil)
 	switch a.family {
 	case pkcs1:

@@ -32,7 +32,7 @@ func check(data []byte, each func(name, value []byte) error) error {
 	if !utf8.Valid(data) {
 		return &Error{Rule: "utf8", Detail: "invalid UTF-8"}
 	}
-	var space [32]name
+	var space [16]name
 	s := scanner{data: data, names: space[:0], each: each}
 	return s.value(0)
 }
@@ -50,8 +50,8 @@ func grammar(data []byte) error {
 		return &Error{Rule: "grammar", Detail: "HTML or XML, not JSON"}
 	}
 	detail := "not JSON"
-	var any json.RawMessage
-	if err := json.Unmarshal(data, &any); err != nil {
+	var value json.RawMessage
+	if err := json.Unmarshal(data, &value); err != nil {
 		detail = err.Error() // names an offset and at most one character
 	}
 	return &Error{Rule: "grammar", Detail: detail}
