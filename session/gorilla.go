@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gorilla/securecookie"
@@ -20,8 +21,8 @@ const gorillaValue = "latchkey"
 
 // gorillaKeeper keeps the record in any gorilla store, as one []byte. What such a store leaves open is closed here: the record is sealed before the store sees it
 // (FilesystemStore writes files, CookieStore need not encrypt), every session gets our cookie options (theirs lack HttpOnly and SameSite), reads go through
-// New (Get answers from the request's registry), and a session that comes with an error is none. What can't be closed: gorilla's port has no
-// compare-and-swap, so a save that races a removal between its check and its write can bring the record back; and FilesystemStore leaves the files of
+// New (Get answers from the request's registry), and a session that comes with an error is none. Saves and removals of one session take turns in this process, so that a save under
+// way doesn't bring back what a logout removed. What can't be closed: gorilla's port has no compare-and-swap, so in two processes it can; and FilesystemStore leaves the files of
 // sessions that ended in the browser alone.
 type gorillaKeeper struct {
 	cookieAttributes
@@ -29,6 +30,7 @@ type gorillaKeeper struct {
 	seal  *sealer
 	bound string
 	seen  seenCookie
+	turns [64]sync.Mutex // by the first byte of the record's id
 }
 
 func newGorillaKeeper(store sessions.Store, a cookieAttributes, keys [][]byte) (*gorillaKeeper, error) {
@@ -156,6 +158,9 @@ func (g *gorillaKeeper) sealed(id keptID, data []byte, expires time.Time) []byte
 }
 
 func (g *gorillaKeeper) update(w http.ResponseWriter, r *http.Request, k *kept, data []byte, expires time.Time) error {
+	turn := g.turn(k)
+	turn.Lock()
+	defer turn.Unlock()
 	s, stored, err := g.read(r)
 	if err != nil {
 		return err
@@ -170,6 +175,9 @@ func (g *gorillaKeeper) update(w http.ResponseWriter, r *http.Request, k *kept, 
 	pass(w, made)
 	return nil
 }
+
+// turn is the lock of k's session, and of every 64th other one.
+func (g *gorillaKeeper) turn(k *kept) *sync.Mutex { return &g.turns[int(k.id[0])%len(g.turns)] }
 
 // save replaces all of the session's values by ours and returns the cookies the store made of them. One that no browser takes would be a session lost without a word.
 func (g *gorillaKeeper) save(r *http.Request, s *sessions.Session, sealed []byte, expires time.Time) (http.Header, error) {
@@ -216,7 +224,12 @@ func (g *gorillaKeeper) touch(w http.ResponseWriter, _ *http.Request, k *kept, t
 	return nil
 }
 
-func (g *gorillaKeeper) remove(w http.ResponseWriter, r *http.Request, _ *kept) error {
+func (g *gorillaKeeper) remove(w http.ResponseWriter, r *http.Request, k *kept) error {
+	if k != nil {
+		turn := g.turn(k)
+		turn.Lock()
+		defer turn.Unlock()
+	}
 	var p cookieParts
 	p.scan(r, g.name)
 	g.seen.drop(w, &p)

@@ -9,7 +9,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gorilla/securecookie"
@@ -120,6 +122,30 @@ func TestAForeignRecordThatIsGoneIsNotRevived(t *testing.T) {
 	}
 }
 
+// TestALogoutDuringAForeignSaveWins lets the logout come between the save's look and its write.
+func TestALogoutDuringAForeignSaveWins(t *testing.T) {
+	store := &brokenStore{Store: sessions.NewFilesystemStore(t.TempDir(), key(2))}
+	k, b := gorillaOf(t, store), newBrowser()
+	b.create(t, k, "data", hour())
+	have, r := b.load(t, k), b.request()
+	var logout sync.WaitGroup
+	store.beforeSave = func() {
+		logout.Go(func() {
+			if err := k.remove(httptest.NewRecorder(), r, &have); err != nil {
+				t.Error(err)
+			}
+		})
+		for range 10_000 {
+			runtime.Gosched() // as much time as the logout would need
+		}
+	}
+	if err := k.update(httptest.NewRecorder(), b.request(), &have, []byte("revived"), hour()); err != nil {
+		t.Fatal(err)
+	}
+	logout.Wait()
+	b.none(t, k)
+}
+
 func TestAForeignRecordThatChangedIsAConflict(t *testing.T) {
 	k, b := gorillaOf(t, sessions.NewFilesystemStore(t.TempDir(), key(2))), newBrowser()
 	b.create(t, k, "one", hour())
@@ -198,6 +224,7 @@ type brokenStore struct {
 	onNew, onSave error
 	session       *sessions.Session
 	without       bool // of a session, even
+	beforeSave    func()
 }
 
 func (s *brokenStore) New(r *http.Request, name string) (*sessions.Session, error) {
@@ -218,6 +245,9 @@ func (s *brokenStore) Save(r *http.Request, w http.ResponseWriter, session *sess
 	if s.onSave != nil {
 		http.SetCookie(w, &http.Cookie{Name: testAttributes.name, Value: "half"})
 		return s.onSave
+	}
+	if s.beforeSave != nil && session.Options.MaxAge > 0 {
+		s.beforeSave()
 	}
 	return s.Store.Save(r, w, session)
 }
