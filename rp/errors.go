@@ -103,3 +103,6 @@ func (e *ProviderError) Is(target error) bool {
 
 // Unwrap returns Err.
 func (e *ProviderError) Unwrap() error { return e.Err }
+
+// UnavailableError is the error behind ErrUnavailable when a provider can't be reached: what was asked, and when to ask again.
+type UnavailableError = discovery.UnavailableError

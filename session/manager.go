@@ -259,3 +259,6 @@ func private(w http.ResponseWriter) {
 		h["Vary"] = append(slices.Clip(vary), "Cookie")
 	}
 }
+
+// Owns reports whether s is a session of this manager's client: one that another manager put into a context opens nothing here.
+func (m *Manager) Owns(s *Session) bool { return s != nil && s.client == m.client }

@@ -1,0 +1,82 @@
+package middleware
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+
+	"github.com/latchkey-go/latchkey/rp"
+	"github.com/latchkey-go/latchkey/session"
+)
+
+// Guard answers the routes of login and logout and guards handlers. Only Sessions is required; set the fields before first use and don't change them after.
+// Safe for concurrent use.
+type Guard struct {
+	Sessions *session.Manager
+
+	LoginPath   string // zero: "/auth/login"  (GET; ?return_to=/local/path)
+	LogoutPath  string // zero: "/auth/logout" (POST; form everywhere=1 ends all the user's sessions, local=1 leaves the provider's alone)
+	SessionPath string // zero: "/auth/session" (GET, JSON: who, until when, never a token; POST refreshes)
+	AfterLogin  string // zero: "/"; where a login goes that has no way back
+	AfterLogout string // zero: "/"
+
+	// Params are the parameters of an ordinary login; nil: none. Take them from your own code: the query of the request never decides them.
+	Params func(r *http.Request) rp.AuthParams
+	// LoggedIn is asked before a session is made: accept, map (the returned value is kept, see session.Session.App) or refuse (Refuse).
+	LoggedIn func(ctx context.Context, s *session.Session) (app any, err error)
+	// Failed answers in place of the default error pages and problem documents. Cache-Control and Retry-After are set already.
+	Failed func(w http.ResponseWriter, r *http.Request, f *Failure)
+	// Logger gets each failure with the reference its page shows; nil: slog.Default().
+	Logger *slog.Logger
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func (g *Guard) loginPath() string   { return orElse(g.LoginPath, "/auth/login") }
+func (g *Guard) logoutPath() string  { return orElse(g.LogoutPath, "/auth/logout") }
+func (g *Guard) sessionPath() string { return orElse(g.SessionPath, "/auth/session") }
+func (g *Guard) afterLogin() string  { return orElse(g.AfterLogin, "/") }
+func (g *Guard) afterLogout() string { return orElse(g.AfterLogout, "/") }
+
+func (g *Guard) log() *slog.Logger {
+	if g.Logger == nil {
+		return slog.Default()
+	}
+	return g.Logger
+}
+
+func (g *Guard) params(r *http.Request) rp.AuthParams {
+	if g.Params == nil {
+		return rp.AuthParams{}
+	}
+	return g.Params(r)
+}
+
+// redirectURL is where the application is for browsers; session.New has checked it.
+func (g *Guard) redirectURL() *url.URL {
+	u, err := url.Parse(g.Sessions.Client().RedirectURL())
+	if err != nil {
+		return &url.URL{}
+	}
+	return u
+}
+
+func (g *Guard) origin() string {
+	u := g.redirectURL()
+	return u.Scheme + "://" + u.Host
+}
+
+// pathOf is the path of a URL of ours, "" for none.
+func pathOf(raw string) string {
+	u, err := url.Parse(raw)
+	if raw == "" || err != nil {
+		return ""
+	}
+	return orElse(u.Path, "/")
+}

@@ -1,0 +1,250 @@
+package middleware
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/latchkey-go/latchkey/rp"
+	"github.com/latchkey-go/latchkey/session"
+)
+
+// maxForm bounds the form of a logout, in bytes.
+const maxForm = 16 << 10
+
+// Handler answers the callback (its path is the client's RedirectURL's), login, logout, the return from the provider's logout (PostLogoutRedirectURL's path), and the session route;
+// everything else goes to next, untouched. Put it outside of other middleware that judges POSTs: a form_post callback is a cross-site one.
+func (g *Guard) Handler(next http.Handler) http.Handler {
+	client := g.Sessions.Client()
+	protection := http.NewCrossOriginProtection()
+	if err := protection.AddTrustedOrigin(g.origin()); err != nil {
+		g.log().Error("middleware: the redirect URL has no origin", slog.Any("error", err)) // cannot be: session.New has checked it
+	}
+	routes := map[string]http.HandlerFunc{}
+	if back := pathOf(client.PostLogoutRedirectURL()); back != "" {
+		routes[back] = g.only(g.loggedOut, http.MethodGet)
+	}
+	callback := []string{http.MethodGet}
+	if client.ResponseMode() == "form_post" {
+		callback = append(callback, http.MethodPost)
+	}
+	routes[g.sessionPath()] = g.only(g.protected(protection, g.session), http.MethodGet, http.MethodPost)
+	routes[g.loginPath()] = g.only(g.login, http.MethodGet, http.MethodHead)
+	routes[g.logoutPath()] = g.only(g.protected(protection, g.logout), http.MethodGet, http.MethodPost)
+	routes[pathOf(client.RedirectURL())] = g.only(g.callback, callback...)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if route, ok := routes[r.URL.Path]; ok {
+			route(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// only answers other methods with 405.
+func (g *Guard) only(h http.HandlerFunc, methods ...string) http.HandlerFunc {
+	allow := strings.Join(methods, ", ")
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		for _, m := range methods {
+			if r.Method == m {
+				h(w, r)
+				return
+			}
+		}
+		w.Header().Set("Allow", allow)
+		http.Error(w, "method not allowed; use "+allow, http.StatusMethodNotAllowed)
+	}
+}
+
+// protected refuses what another site's page sends.
+func (g *Guard) protected(protection *http.CrossOriginProtection, h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := protection.Check(r); err != nil {
+			g.fail(w, r, errors.Join(errCrossOrigin, err), "")
+			return
+		}
+		h(w, r)
+	}
+}
+
+// login starts one. What a link may choose is the way back and nothing else.
+func (g *Guard) login(w http.ResponseWriter, r *http.Request) {
+	kind := classify(r)
+	back := g.back(r.URL.Query().Get("return_to"))
+	w.Header().Add("Vary", read)
+	switch {
+	case r.Method == http.MethodHead, kind == prefetch:
+		w.WriteHeader(http.StatusNoContent)
+		return
+	case kind == frame, kind == websocket, kind == script && r.Header.Get("Sec-Fetch-Mode") != "":
+		g.fail(w, r, session.ErrNone, back)
+		return
+	}
+	to, err := g.Sessions.Begin(w, r, back, g.params(r))
+	if err != nil {
+		g.fail(w, r, err, back)
+		return
+	}
+	redirect(w, to)
+}
+
+// callback ends a login.
+func (g *Guard) callback(w http.ResponseWriter, r *http.Request) {
+	if classify(r) == prefetch {
+		w.WriteHeader(http.StatusNoContent) // the code is for the visit itself
+		return
+	}
+	_, back, err := g.Sessions.Finish(w, r, session.Accept(g.LoggedIn))
+	if back != "" {
+		back = g.back(back)
+	}
+	if err == nil {
+		redirect(w, orElse(back, g.afterLogin()))
+		return
+	}
+	var login *session.LoginError
+	if errors.As(err, &login) && login.Reason != "loop" {
+		// The Back button, a reload, a link twice: whoever is signed in wants to go on, not to read about it.
+		if _, none := g.Sessions.Load(w, r); none == nil {
+			redirect(w, orElse(back, g.afterLogin()))
+			return
+		}
+	}
+	var provider *rp.ProviderError
+	if errors.As(err, &provider) && provider.Description != "" {
+		g.log().LogAttrs(r.Context(), slog.LevelInfo, "middleware: the provider says", slog.String("code", quoted(provider.Code)), slog.String("description", quoted(provider.Description)))
+	}
+	g.fail(w, r, err, back)
+}
+
+// logout ends the session here and, unless told otherwise, at the provider.
+func (g *Guard) logout(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		g.confirmLogout(w, r)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, "the form can't be read", http.StatusBadRequest)
+		return
+	}
+	var err error
+	if r.PostForm.Get("everywhere") != "" {
+		err = g.revokeAll(w, r)
+	}
+	to, endErr := g.Sessions.End(w, r, g.afterLogout())
+	if err = errors.Join(err, endErr); errors.Is(err, session.ErrStore) {
+		g.fail(w, r, err, "")
+		return
+	}
+	if err != nil {
+		// The session is gone; only the way to the provider is not known.
+		g.log().LogAttrs(r.Context(), slog.LevelWarn, "middleware: logged out here only", slog.String("error", quoted(err.Error())))
+	}
+	w.Header().Set("Clear-Site-Data", `"cache"`)
+	if kind := classify(r); !kind.html() && r.Header.Get("Sec-Fetch-Mode") != "" {
+		writeJSON(w, http.StatusOK, "application/json", map[string]bool{"authenticated": false})
+		return
+	}
+	if to == "" || r.PostForm.Get("local") != "" {
+		to = g.afterLogout()
+	}
+	redirect(w, to)
+}
+
+// revokeAll ends every session of this user, on every browser.
+func (g *Guard) revokeAll(w http.ResponseWriter, r *http.Request) error {
+	s, err := g.Sessions.Load(w, r)
+	if errors.Is(err, session.ErrNone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return g.Sessions.Revoke(r.Context(), session.Revocation{Issuer: s.Issuer, Subject: s.Subject})
+}
+
+// loggedOut is where the provider sends the browser after its logout. A foreign or missing state changes nothing and says nothing.
+func (g *Guard) loggedOut(w http.ResponseWriter, r *http.Request) {
+	to, err := g.Sessions.FinishLogout(w, r)
+	if err != nil {
+		g.log().LogAttrs(r.Context(), slog.LevelInfo, "middleware: a return from a logout that is not known", slog.String("error", quoted(err.Error())))
+		to = g.afterLogout()
+	}
+	redirect(w, orElse(to, g.afterLogout()))
+}
+
+// status is what scripts may know of a session.
+type status struct {
+	Authenticated bool       `json:"authenticated"`
+	Issuer        string     `json:"issuer,omitempty"`
+	Subject       string     `json:"subject,omitempty"`
+	Name          string     `json:"name,omitempty"`
+	Email         string     `json:"email,omitempty"`
+	Picture       string     `json:"picture,omitempty"`
+	LoginAt       *time.Time `json:"login_at,omitempty"`
+	AuthTime      *time.Time `json:"auth_time,omitempty"`
+	ExpiresAt     *time.Time `json:"expires_at,omitempty"`
+	IdleUntil     *time.Time `json:"idle_until,omitempty"`
+	TokenExpiry   *time.Time `json:"token_expires_at,omitempty"`
+	RefreshAt     *time.Time `json:"refresh_at,omitempty"`
+	ACR           string     `json:"acr,omitempty"`
+	LoginURL      string     `json:"login_url"`
+	LogoutURL     string     `json:"logout_url,omitempty"`
+}
+
+// session tells who is signed in and until when; a POST refreshes first. It is a use of the session like any other: polling it keeps the session from idling out.
+func (g *Guard) session(w http.ResponseWriter, r *http.Request) {
+	load := g.Sessions.Load
+	if r.Method == http.MethodPost {
+		load = g.Sessions.Refresh
+	}
+	s, err := load(w, r)
+	switch {
+	case errors.Is(err, session.ErrNone) && r.Method == http.MethodGet:
+		writeJSON(w, http.StatusOK, "application/json", status{LoginURL: g.loginPath()})
+		return
+	case errors.Is(err, session.ErrNoRefreshToken):
+		// Nothing to refresh is no fault of the one who asks.
+		if s, err = g.Sessions.Load(w, r); err != nil {
+			g.fail(w, r, err, "")
+			return
+		}
+	case err != nil:
+		g.fail(w, r, err, g.referer(r))
+		return
+	}
+	if classify(r) == submit {
+		redirect(w, g.referer(r))
+		return
+	}
+	claims := s.Claims()
+	writeJSON(w, http.StatusOK, "application/json", status{
+		Authenticated: true, Issuer: s.Issuer, Subject: s.Subject,
+		Name: claims.Name(), Email: claims.Email(), Picture: webURL(claims.Picture()),
+		LoginAt: stated(s.LoginAt), AuthTime: stated(s.AuthTime), ExpiresAt: stated(s.ExpiresAt), IdleUntil: stated(s.IdleUntil),
+		TokenExpiry: stated(s.TokenExpiry), RefreshAt: stated(s.RefreshAt), ACR: s.ACR,
+		LoginURL: g.loginPath(), LogoutURL: g.logoutPath(),
+	})
+}
+
+// stated leaves out a time that is not known.
+func stated(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// webURL lets through what a page may link to.
+func webURL(raw string) string {
+	if u, err := url.Parse(raw); err != nil || u.Scheme != "https" && u.Scheme != "http" {
+		return ""
+	}
+	return raw
+}
