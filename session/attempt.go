@@ -1,11 +1,13 @@
 package session
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +46,7 @@ func (m *Manager) attemptPrefix() string { return m.name + "-login-" }
 
 // writeAttempt seals a into its cookie and drops the oldest of too many.
 func (m *Manager) writeAttempt(w http.ResponseWriter, r *http.Request, a *attempt) error {
-	plain, err := json.Marshal(a)
+	plain, err := json.Marshal(attempt{m.slim(a.Login), a.ReturnTo, a.Loops, a.LoopedAt})
 	if err != nil {
 		return err
 	}
@@ -53,6 +55,29 @@ func (m *Manager) writeAttempt(w http.ResponseWriter, r *http.Request, a *attemp
 	value := base64.RawURLEncoding.EncodeToString(m.attempts.seal(nil, plain, name))
 	m.attempt.set(w, name, value, a.Login.StartedAt.Add(m.cfg.AttemptLifetime))
 	return nil
+}
+
+// slim leaves out what the client knows by itself: five attempts must fit beside a session. The keys are bound to issuer and client id, so
+// what is left out can't be read back as another's.
+func (m *Manager) slim(login *rp.Login) *rp.Login {
+	short := *login
+	short.Issuer, short.ClientID = "", ""
+	if short.RedirectURL == m.client.RedirectURL() {
+		short.RedirectURL = ""
+	}
+	if slices.Equal(short.Scopes, m.client.Scopes()) {
+		short.Scopes = nil
+	}
+	return &short
+}
+
+// fatten puts back what slim left out.
+func (m *Manager) fatten(login *rp.Login) {
+	login.Issuer, login.ClientID = m.client.Issuer(), m.client.ClientID()
+	login.RedirectURL = cmp.Or(login.RedirectURL, m.client.RedirectURL())
+	if login.Scopes == nil {
+		login.Scopes = m.client.Scopes()
+	}
 }
 
 // pruneAttempts leaves room for one more: what doesn't open or has expired goes, then the oldest.
@@ -97,6 +122,7 @@ func (m *Manager) openAttempt(name, value string) (a *attempt, reason string) {
 	if json.Unmarshal(plain, a) != nil || a.Login == nil || a.Login.State == "" {
 		return nil, "altered"
 	}
+	m.fatten(a.Login)
 	if a.expired(m.cfg.AttemptLifetime) {
 		return a, "expired"
 	}
