@@ -197,7 +197,7 @@ type status struct {
 	LogoutURL     string     `json:"logout_url,omitempty"`
 }
 
-// session tells who is signed in and until when; a POST refreshes first. It is a use of the session like any other: polling it keeps the session from idling out.
+// session tells who is signed in and until when, and answers 401 with the login URL when nobody is; a POST refreshes first. It is a use of the session like any other: polling it keeps the session from idling out.
 func (g *Guard) session(w http.ResponseWriter, r *http.Request) {
 	load := g.Sessions.Load
 	if r.Method == http.MethodPost {
@@ -205,9 +205,6 @@ func (g *Guard) session(w http.ResponseWriter, r *http.Request) {
 	}
 	s, err := load(w, r)
 	switch {
-	case errors.Is(err, session.ErrNone) && r.Method == http.MethodGet:
-		writeJSON(w, http.StatusOK, "application/json", status{LoginURL: g.loginPath()})
-		return
 	case errors.Is(err, session.ErrNoRefreshToken):
 		// Nothing to refresh is no fault of the one who asks.
 		if s, err = g.Sessions.Load(w, r); err != nil {

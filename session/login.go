@@ -83,7 +83,7 @@ func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) 
 	if err := m.keep.create(w, r, s.rec.append(nil), s.ExpiresAt); err != nil {
 		return nil, a.ReturnTo, err
 	}
-	m.afterLogin(w, r, a)
+	m.afterLogin(w, a)
 	return s, a.ReturnTo, nil
 }
 
@@ -208,13 +208,8 @@ func (m *Manager) admit(ctx context.Context, rec *record) error {
 	return ErrRevoked
 }
 
-// afterLogin clears what led here.
-func (m *Manager) afterLogin(w http.ResponseWriter, r *http.Request, a *attempt) {
-	for name := range eachCookie(r) {
-		if strings.HasPrefix(name, m.attemptPrefix()) {
-			m.attempt.delete(w, name)
-		}
-	}
+// afterLogin counts the login for the loop breaker. Attempts of other tabs stay: each comes back to its own page.
+func (m *Manager) afterLogin(w http.ResponseWriter, a *attempt) {
 	l := loop{Count: a.Loops + 1, Since: a.LoopedAt}
 	if l.Since == 0 {
 		l.Since = time.Now().Unix()
