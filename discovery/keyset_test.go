@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -156,6 +157,32 @@ func TestANewKeyRightAfterAFloodIsSeenWithinOneCooldown(t *testing.T) {
 		start := time.Now()
 		if r := verify(t, keys, sign(t, "RS256", "rsa", "new")); r != "" || time.Since(start) != time.Minute {
 			t.Errorf("%q after %s", r, time.Since(start))
+		}
+	})
+}
+
+// The answer on its way is older than the rotation: what it lacks may exist all the same.
+func TestAKeyPublishedDuringAFetchIsSeenByTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newOP("k")
+		keys := p.provider(t).KeySet()
+		verify(t, keys, sign(t, "RS256", "rsa", "k"))
+		p.set("/keys", func(*http.Request) (*http.Response, error) {
+			p.mu.Lock()
+			published := jwks(p.keys...)
+			p.mu.Unlock()
+			time.Sleep(time.Second)
+			return reply(200, "application/json", published), nil
+		})
+		forged := make(chan string, 1)
+		go func() { forged <- verify(t, keys, sign(t, "RS256", "rsa2", "forged")) }()
+		synctest.Wait() // its fetch has begun
+		p.publish("k", "new")
+		if r := verify(t, keys, sign(t, "RS256", "rsa", "new")); r != "" {
+			t.Errorf("the new key: %q", r)
+		}
+		if r := <-forged; r != "kid" || p.count("/keys") != 3 {
+			t.Errorf("the forged one: %q, %d fetches, want 3", r, p.count("/keys"))
 		}
 	})
 }
