@@ -13,20 +13,19 @@ import (
 // reached: the session is kept, and works again when the provider does.
 func (m *Manager) Load(w http.ResponseWriter, r *http.Request) (*Session, error) {
 	private(w)
-	var k kept
-	s, err := m.find(r, &k)
+	now := time.Now()
+	s, err := m.find(r, now)
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	if seen := m.seen(&s.rec, &k); m.touchEvery > 0 && now.Unix()-seen >= m.touchEvery {
-		if err := m.keep.touch(w, r, &k, now); err != nil {
+	if m.touchEvery > 0 && now.Unix()-m.seen(s) >= m.touchEvery {
+		if err := m.keep.touch(w, r, &s.from, now); err != nil {
 			return nil, err
 		}
 		s.show(m.cfg.Idle, now.Unix())
 	}
 	if s.rec.due(now) {
-		return m.renew(w, r, s, &k, false)
+		return m.renew(w, r, s, false)
 	}
 	return s, nil
 }
@@ -34,27 +33,26 @@ func (m *Manager) Load(w http.ResponseWriter, r *http.Request) (*Session, error)
 // Refresh is Load, refreshing now whether due or not; ErrNoRefreshToken when the session can't be.
 func (m *Manager) Refresh(w http.ResponseWriter, r *http.Request) (*Session, error) {
 	private(w)
-	var k kept
-	s, err := m.find(r, &k)
+	s, err := m.find(r, time.Now())
 	if err != nil {
 		return nil, err
 	}
 	if !s.CanRefresh() {
 		return nil, ErrNoRefreshToken
 	}
-	return m.renew(w, r, s, &k, true)
+	return m.renew(w, r, s, true)
 }
 
 // find opens the session of r and checks its ends and the ledger; it writes nothing.
-func (m *Manager) find(r *http.Request, k *kept) (*Session, error) {
-	if err := m.keep.load(r, k); err != nil {
+func (m *Manager) find(r *http.Request, at time.Time) (*Session, error) {
+	s := &Session{client: m.client}
+	if err := m.keep.load(r, &s.from); err != nil {
 		return nil, loadError(err)
 	}
-	s := &Session{client: m.client}
-	if err := s.rec.parse(k.data); err != nil {
+	if err := s.rec.parse(s.from.data); err != nil {
 		return nil, ErrNone
 	}
-	now, seen := time.Now().Unix(), m.seen(&s.rec, k)
+	now, seen := at.Unix(), m.seen(s)
 	if now >= s.rec.ExpiresAt || m.cfg.Idle > 0 && now >= seen+int64(m.cfg.Idle/time.Second) {
 		return nil, ErrExpired
 	}
@@ -66,11 +64,11 @@ func (m *Manager) find(r *http.Request, k *kept) (*Session, error) {
 }
 
 // seen is the last use known, in Unix seconds.
-func (m *Manager) seen(rec *record, k *kept) int64 {
-	if k.seen.IsZero() {
-		return rec.SeenAt
+func (m *Manager) seen(s *Session) int64 {
+	if s.from.seen.IsZero() {
+		return s.rec.SeenAt
 	}
-	return max(rec.SeenAt, k.seen.Unix())
+	return max(s.rec.SeenAt, s.from.seen.Unix())
 }
 
 func loadError(err error) error {

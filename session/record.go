@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"unsafe"
 )
 
 // record is what is kept of a session: a version byte, then fields as tag, length, bytes, so that an older process skips what a newer one adds,
@@ -78,8 +79,8 @@ func (rec *record) append(b []byte) []byte {
 	return appendNumber(b, tagVersion, int64(rec.Version))
 }
 
-// parse reads what append wrote, and skips tags it doesn't know. The strings of rec share one copy of b; UserInfo and App are parts of b itself, which must
-// not change while rec is in use. Errors are errNoRecord.
+// parse reads what append wrote, and skips tags it doesn't know. Strings and bytes of rec are parts of b itself, which must not change
+// as long as any of them is in use: keepers hand out records in memory of their own. Errors are errNoRecord.
 func (rec *record) parse(b []byte) error {
 	*rec = record{}
 	if len(b) == 0 || b[0] != recordVersion {
@@ -93,7 +94,8 @@ func (rec *record) parse(b []byte) error {
 }
 
 func (rec *record) fields(b []byte) bool {
-	all := string(b)
+	// The strings are parts of b, which nobody changes: a copy of every token at every request would be most of what reading costs.
+	all := unsafe.String(unsafe.SliceData(b), len(b))
 	var met uint32
 	for at := 1; at < len(b); {
 		tag := b[at]

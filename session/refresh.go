@@ -237,17 +237,17 @@ func (f *refresher) saveLater(r *http.Request, done *flight, k *kept) {
 }
 
 // renew refreshes s, or adopts the tokens of whoever did, and gives the browser what it needs to go on.
-func (m *Manager) renew(w http.ResponseWriter, r *http.Request, s *Session, k *kept, forced bool) (*Session, error) {
+func (m *Manager) renew(w http.ResponseWriter, r *http.Request, s *Session, forced bool) (*Session, error) {
 	rec, cookies := &s.rec, http.Header(nil)
 	for range 16 { // a very old cookie may be many refreshes behind
-		flight := m.refresh.join(r, k, rec)
+		flight := m.refresh.join(r, &s.from, rec)
 		select {
 		case <-flight.done:
 		case <-r.Context().Done():
 			return nil, context.Cause(r.Context())
 		}
 		if flight.err != nil {
-			return m.withoutRefresh(w, r, s, k, rec, flight)
+			return m.withoutRefresh(w, r, s, rec, flight)
 		}
 		rec, cookies = &flight.rec, flight.cookies
 		if forced || !rec.due(time.Now()) {
@@ -261,10 +261,10 @@ func (m *Manager) renew(w http.ResponseWriter, r *http.Request, s *Session, k *k
 }
 
 // withoutRefresh says what a failed refresh means for this request.
-func (m *Manager) withoutRefresh(w http.ResponseWriter, r *http.Request, s *Session, k *kept, rec *record, flight *flight) (*Session, error) {
+func (m *Manager) withoutRefresh(w http.ResponseWriter, r *http.Request, s *Session, rec *record, flight *flight) (*Session, error) {
 	switch {
 	case flight.over:
-		if err := m.keep.remove(w, r, k); err != nil {
+		if err := m.keep.remove(w, r, &s.from); err != nil {
 			m.log.LogAttrs(r.Context(), slog.LevelError, "session: an ended session could not be removed", slog.Any("error", err))
 		}
 		if errors.Is(flight.err, ErrNone) {

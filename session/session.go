@@ -27,6 +27,7 @@ type Session struct {
 	ACR             string
 
 	rec    record
+	from   kept // where rec was found; zero after a login or a refresh
 	client *rp.Client
 	claims atomic.Pointer[rp.Claims]
 }
