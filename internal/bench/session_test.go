@@ -102,7 +102,7 @@ func request(cookies []*http.Cookie) *http.Request {
 func BenchmarkSessionLoad(b *testing.B) {
 	manager, cookies, same := login(b, func() sessions.Store { return nil })
 	b.Run("latchkey/cookie", func(b *testing.B) { loadManager(b, manager, cookies) })
-	memory, memoryCookies, _ := login(b, func() sessions.Store { return session.NewMemoryStore(session.MemoryConfig{}) })
+	memory, memoryCookies, _ := login(b, memoryStore)
 	b.Run("latchkey/memory", func(b *testing.B) { loadManager(b, memory, memoryCookies) })
 
 	for _, peer := range []struct {
@@ -162,6 +162,14 @@ func BenchmarkSessionLoad(b *testing.B) {
 			}
 		}
 	})
+}
+
+func memoryStore() sessions.Store {
+	store, err := session.NewMemoryStore(session.MemoryConfig{})
+	if err != nil {
+		panic(err)
+	}
+	return store
 }
 
 func filesystemStore(b *testing.B) sessions.Store {
@@ -243,7 +251,7 @@ func BenchmarkGuard(b *testing.B) {
 	b.Run("bare", func(b *testing.B) { serve(b, bare, request(nil)) })
 	for name, store := range map[string]func() sessions.Store{
 		"cookie": func() sessions.Store { return nil },
-		"memory": func() sessions.Store { return session.NewMemoryStore(session.MemoryConfig{}) },
+		"memory": memoryStore,
 	} {
 		manager, cookies, _ := login(b, store)
 		guard := &middleware.Guard{Sessions: manager}
