@@ -63,7 +63,7 @@ func configure(args []string, getenv func(string) string, out io.Writer) (config
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		flags.SetOutput(out)
-		fmt.Fprintln(out, "Usage: login [flags]\n\nA web application with login. Without -issuer it brings its own provider, with users alice and bob.")
+		fmt.Fprintln(out, "Usage: login [flags]\n\nA web application with login. Without -issuer it brings its own provider, with users alice and bob.\nLOGIN_SESSION_KEY (base64, 32 bytes) keeps sessions over a restart.")
 		flags.PrintDefaults()
 		return cfg, errHelp
 	case err != nil:
