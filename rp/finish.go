@@ -185,5 +185,6 @@ func (c *Client) finishTokens(ctx context.Context, md *discovery.Metadata, tok *
 	if err != nil {
 		return nil, err
 	}
+	t.IDToken.Claims = c.Tolerate(t.IDToken.Claims)
 	return t, nil
 }
