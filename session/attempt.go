@@ -17,6 +17,8 @@ import (
 const (
 	// maxAttempts live in one browser at most: a Cookie header must stay below what proxies take.
 	maxAttempts = 5
+	// maxAttemptBytes is what their cookies may take together; long ways back count.
+	maxAttemptBytes = 3500
 	// maxLoops completed logins within loopWindow that left no readable session are a loop.
 	maxLoops   = 3
 	loopWindow = time.Minute
@@ -50,9 +52,9 @@ func (m *Manager) writeAttempt(w http.ResponseWriter, r *http.Request, a *attemp
 	if err != nil {
 		return err
 	}
-	m.pruneAttempts(w, r)
 	name := m.attemptName(a.Login.State)
 	value := base64.RawURLEncoding.EncodeToString(m.attempts.seal(nil, plain, name))
+	m.pruneAttempts(w, r, len(name)+len(value))
 	m.attempt.set(w, name, value, a.Login.StartedAt.Add(m.cfg.AttemptLifetime))
 	return nil
 }
@@ -80,28 +82,30 @@ func (m *Manager) fatten(login *rp.Login) {
 	}
 }
 
-// pruneAttempts leaves room for one more: what doesn't open or has expired goes, then the oldest.
-func (m *Manager) pruneAttempts(w http.ResponseWriter, r *http.Request) {
-	live := map[string]time.Time{}
+// pruneAttempts leaves room for one more of the given size: what doesn't open or has expired goes, then the oldest.
+func (m *Manager) pruneAttempts(w http.ResponseWriter, r *http.Request, size int) {
+	type live struct {
+		name string
+		at   time.Time
+		size int
+	}
+	var all []live
 	for name, value := range eachCookie(r) {
 		if !strings.HasPrefix(name, m.attemptPrefix()) {
 			continue
 		}
 		if a, reason := m.openAttempt(name, value); reason == "" {
-			live[name] = a.Login.StartedAt
+			all = append(all, live{name, a.Login.StartedAt, len(name) + len(value)})
+			size += len(name) + len(value)
 		} else {
 			m.attempt.delete(w, name)
 		}
 	}
-	for len(live) >= maxAttempts {
-		oldest := ""
-		for name, at := range live {
-			if oldest == "" || at.Before(live[oldest]) {
-				oldest = name
-			}
-		}
-		delete(live, oldest)
-		m.attempt.delete(w, oldest)
+	slices.SortFunc(all, func(a, b live) int { return a.at.Compare(b.at) })
+	for len(all) > 0 && (len(all) >= maxAttempts || size > maxAttemptBytes) {
+		m.attempt.delete(w, all[0].name)
+		size -= all[0].size
+		all = all[1:]
 	}
 }
 
