@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	mathrand "math/rand/v2"
 	"mime"
 	"net/http"
@@ -38,10 +39,16 @@ func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, returnTo string,
 }
 
 // readable reports whether the session cookie that a login left can be read back.
-func (m *Manager) readable(r *http.Request) bool {
+func (m *Manager) readable(r *http.Request) bool { return m.carried(r) != nil }
+
+// carried is the record of the session that r carries, whatever its state; nil: none.
+func (m *Manager) carried(r *http.Request) *record {
 	var k kept
-	var rec record
-	return m.keep.load(r, &k) == nil && rec.parse(k.data) == nil
+	rec := &record{}
+	if m.keep.load(r, &k) != nil || rec.parse(k.data) != nil {
+		return nil
+	}
+	return rec
 }
 
 // Accept decides on a login that passed every check of the protocol, before a session exists: app is data of the application's to
@@ -80,8 +87,12 @@ func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) 
 	if s, err = m.establish(r.Context(), tokens, accept); err != nil {
 		return nil, a.ReturnTo, err
 	}
+	old := m.carried(r)
 	if err := m.keep.create(w, r, s.rec.append(nil), s.ExpiresAt); err != nil {
 		return nil, a.ReturnTo, err
+	}
+	if err := m.forget(r.Context(), old); err != nil {
+		m.log.LogAttrs(r.Context(), slog.LevelError, "session: copies of a replaced session's cookie live on", slog.Any("error", err))
 	}
 	m.afterLogin(w, a)
 	return s, a.ReturnTo, nil
