@@ -49,7 +49,7 @@ func (p *Provider) serveLogin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method == http.MethodGet {
-		p.loginPage(w, it, "")
+		p.loginPage(w, it, "", "")
 		return
 	}
 	p.mu.Lock()
@@ -64,7 +64,7 @@ func (p *Provider) serveLogin(w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Unlock()
 	if !good {
-		p.loginPage(w, it, mistake)
+		p.loginPage(w, it, mistake, r.PostForm.Get("username"))
 		return
 	}
 	p.advance(w, r, it)
@@ -126,7 +126,7 @@ func (p *Provider) serveConsent(w http.ResponseWriter, r *http.Request) {
 }
 
 // loginPage shows the form again after a mistake, with what was typed in.
-func (p *Provider) loginPage(w http.ResponseWriter, it *interaction, mistake string) {
+func (p *Provider) loginPage(w http.ResponseWriter, it *interaction, mistake, typed string) {
 	data := page{Title: "Sign in", Client: it.req.client.Name, Host: it.req.redirectHost, Action: p.base + "/login", Interaction: it.id, Mistake: mistake}
 	p.mu.Lock()
 	hint := p.hintedUser(it.req.loginHint)
@@ -135,6 +135,9 @@ func (p *Provider) loginPage(w http.ResponseWriter, it *interaction, mistake str
 	}
 	if u := p.userBySubject(hint); u != nil {
 		data.Username = u.Name
+	}
+	if typed != "" {
+		data.Username = typed
 	}
 	if p.opts.ShowHints {
 		for _, u := range p.users {
