@@ -57,7 +57,7 @@ func (m *Manager) End(w http.ResponseWriter, r *http.Request, returnTo string) (
 		return "", removed
 	}
 	err = errors.Join(removed, m.forget(r.Context(), &rec))
-	m.revokeTokens(r.Context(), &rec)
+	m.revokeTokens(r.Context(), m.refresh.newest(&rec))
 	logoutURL, urlErr := m.logoutURL(w, r, &rec, returnTo)
 	return logoutURL, errors.Join(err, urlErr)
 }

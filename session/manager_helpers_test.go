@@ -3,10 +3,12 @@ package session_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -370,4 +372,43 @@ func claim(s *session.Session, name string) string {
 	var text string
 	_ = s.Claims().DecodeClaim(name, &text)
 	return text
+}
+
+// notes are texts that a provider's handlers saw.
+type notes struct {
+	mu   sync.Mutex
+	seen []string
+}
+
+func (n *notes) add(text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.seen = append(n.seen, text)
+}
+
+func (n *notes) all() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.seen)
+}
+
+// form notes a form value of each request.
+func (n *notes) form(name string) rptest.Fault {
+	return func(honest http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			form, _ := url.ParseQuery(string(body))
+			n.add(form.Get(name))
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			honest.ServeHTTP(w, r)
+		})
+	}
+}
+
+// member notes a member of each answer.
+func (n *notes) member(name string) rptest.Fault {
+	return rptest.ModifyJSON(func(answer map[string]any) {
+		text, _ := answer[name].(string)
+		n.add(text)
+	})
 }

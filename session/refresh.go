@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -38,19 +39,21 @@ type flight struct {
 	rec     record      // the renewed session, when err is nil
 	cookies http.Header // what saving it set
 	err     error
-	over    bool      // err ended the session
-	retryAt time.Time // when a failed flight may be followed by another
-	fails   int
-	endedAt time.Time
+	// unchecked is why what came could not be judged, when only its refresh token was taken over: rec's access token is the old one.
+	unchecked error
+	over      bool      // err ended the session
+	retryAt   time.Time // when a failed flight may be followed by another
+	fails     int
+	endedAt   time.Time
 }
 
 func newRefresher(m *Manager) *refresher {
 	return &refresher{m: m, flights: make(map[[32]byte]*flight)}
 }
 
-// flightKey names one session's one refresh token.
+// flightKey names one use of one session's refresh token. The version tells the uses apart where the provider doesn't rotate it.
 func flightKey(rec *record) [32]byte {
-	return sha256.Sum256([]byte(rec.ID + "\x00" + rec.RefreshToken))
+	return sha256.Sum256(fmt.Appendf(nil, "%s %d %s", rec.ID, rec.Version, rec.RefreshToken))
 }
 
 // join returns the flight that spends rec's refresh token: one under way, one that has ended, or a new one. fresh: it was started by this call.
@@ -85,6 +88,28 @@ func (f *refresher) join(r *http.Request, k *kept, rec *record) *flight {
 	return flight
 }
 
+// newest is what rec has become by refreshes that this process remembers.
+func (f *refresher) newest(rec *record) *record {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for range 16 {
+		flight := f.flights[flightKey(rec)]
+		if flight == nil {
+			break
+		}
+		select {
+		case <-flight.done:
+			if flight.err != nil {
+				return rec
+			}
+			rec = &flight.rec
+		default:
+			return rec
+		}
+	}
+	return rec
+}
+
 // sweep forgets what nobody can ask for any more, at most once a second, and the oldest results when there are too many.
 func (f *refresher) sweep(now time.Time) {
 	if len(f.flights) < maxFlights && now.Sub(f.swept) < time.Second {
@@ -109,6 +134,9 @@ func (f *refresher) fly(ctx context.Context, r *http.Request, flight *flight, k 
 	unsaved := f.spend(ctx, r, flight, k, old)
 	flight.endedAt = time.Now()
 	close(flight.done)
+	if flight.over && flight.rec.RefreshToken != "" {
+		f.m.revokeTokens(ctx, &flight.rec) // the logout that came between could not know it
+	}
 	if unsaved != nil {
 		f.saveLater(r, flight, unsaved)
 	}
@@ -133,8 +161,13 @@ func (f *refresher) spend(ctx context.Context, r *http.Request, flight *flight, 
 		// The token was rotated, but the new ID token can't be judged now: keep the new refresh token and nothing else, and come back soon.
 		rec.RefreshToken = tokens.OAuth2.RefreshToken
 		rec.RefreshAt = time.Now().Add(firstRetry).Unix()
+		flight.unchecked = err
 	} else {
 		rec.renew(tokens)
+	}
+	if err := f.m.revoked(ctx, &rec); errors.Is(err, ErrRevoked) {
+		flight.rec, flight.err, flight.over = rec, err, true
+		return nil
 	}
 	return f.save(r, flight, k, rec)
 }
@@ -238,7 +271,7 @@ func (f *refresher) saveLater(r *http.Request, done *flight, k *kept) {
 
 // renew refreshes s, or adopts the tokens of whoever did, and gives the browser what it needs to go on.
 func (m *Manager) renew(w http.ResponseWriter, r *http.Request, s *Session, forced bool) (*Session, error) {
-	rec, cookies := &s.rec, http.Header(nil)
+	rec, cookies, unchecked := &s.rec, http.Header(nil), error(nil)
 	for range 16 { // a very old cookie may be many refreshes behind
 		flight := m.refresh.join(r, &s.from, rec)
 		select {
@@ -247,14 +280,18 @@ func (m *Manager) renew(w http.ResponseWriter, r *http.Request, s *Session, forc
 			return nil, context.Cause(r.Context())
 		}
 		if flight.err != nil {
+			pass(w, cookies) // of the refreshes before it, which may not be known here any more when the browser comes back
 			return m.withoutRefresh(w, r, s, rec, flight)
 		}
-		rec, cookies = &flight.rec, flight.cookies
+		rec, cookies, unchecked = &flight.rec, flight.cookies, flight.unchecked
 		if forced || !rec.due(time.Now()) {
 			break
 		}
 	}
 	pass(w, cookies)
+	if unchecked != nil && rec.ended(time.Now()) {
+		return nil, unchecked
+	}
 	renewed := &Session{rec: *rec, client: m.client}
 	renewed.show(m.cfg.Idle, max(rec.SeenAt, time.Now().Unix()))
 	return renewed, nil
