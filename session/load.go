@@ -49,7 +49,7 @@ func (m *Manager) find(r *http.Request, at time.Time) (*Session, error) {
 	if err := m.keep.load(r, &s.from); err != nil {
 		return nil, loadError(err)
 	}
-	if err := s.rec.parse(s.from.data); err != nil {
+	if err := m.decode(s.from.data, &s.rec); err != nil {
 		return nil, ErrNone
 	}
 	now, seen := at.Unix(), m.seen(s)

@@ -45,7 +45,7 @@ func (m *Manager) readable(r *http.Request) bool { return m.carried(r) != nil }
 func (m *Manager) carried(r *http.Request) *record {
 	var k kept
 	rec := &record{}
-	if m.keep.load(r, &k) != nil || rec.parse(k.data) != nil {
+	if m.keep.load(r, &k) != nil || m.decode(k.data, rec) != nil {
 		return nil
 	}
 	return rec
@@ -88,7 +88,7 @@ func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) 
 		return nil, a.ReturnTo, err
 	}
 	old := m.carried(r)
-	if err := m.keep.create(w, r, s.rec.append(nil), s.ExpiresAt); err != nil {
+	if err := m.keep.create(w, r, m.encode(&s.rec), s.ExpiresAt); err != nil {
 		return nil, a.ReturnTo, err
 	}
 	if err := m.forget(r.Context(), old); err != nil {

@@ -51,7 +51,7 @@ func (m *Manager) End(w http.ResponseWriter, r *http.Request, returnTo string) (
 		}
 		return "", err
 	}
-	parsed := rec.parse(k.data)
+	parsed := m.decode(k.data, &rec)
 	removed := m.keep.remove(w, r, &k)
 	if parsed != nil {
 		return "", removed

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/hkdf"
@@ -81,6 +82,7 @@ type Manager struct {
 	log     *slog.Logger
 	refresh *refresher
 
+	bound      []byte           // what every record begins with: whose it is
 	name       string           // of the session cookie, prefix included
 	ours       cookieAttributes // of the small cookies: loop breaker, logout
 	attempt    cookieAttributes // of attempt cookies
@@ -187,16 +189,19 @@ func (c *Config) check(client *rp.Client, redirect *url.URL, secure bool) error 
 	return errors.Join(errs...)
 }
 
-// openStores derives the keys and the keeper. Keys are bound to client and issuer, so that two applications which share keys by
+// openStores derives the keys and the keeper. Keys and records are bound to client and issuer, so that two applications which share keys by
 // mistake share no session.
 func (m *Manager) openStores(secure bool) error {
+	owner := boundTo(m.client.Issuer(), m.client.ClientID())
+	sum := sha256.Sum256([]byte(owner))
+	m.bound = sum[:16]
 	keys := make([][]byte, len(m.cfg.Keys))
 	for i, key := range m.cfg.Keys {
 		if err := checkKey(i, key); err != nil {
 			return err
 		}
 		var err error
-		if keys[i], err = hkdf.Key(sha256.New, key, nil, boundTo(m.client.Issuer(), m.client.ClientID()), 32); err != nil {
+		if keys[i], err = hkdf.Key(sha256.New, key, nil, owner, 32); err != nil {
 			return fmt.Errorf("session: key %d: %w", i, err)
 		}
 	}
@@ -223,6 +228,17 @@ func boundTo(issuer, clientID string) string {
 	b := []byte("latchkey v1 client: ")
 	b = binary.AppendUvarint(b, uint64(len(issuer)))
 	return string(b) + issuer + clientID
+}
+
+// encode writes rec behind whose it is. Keys alone don't tell: a store that two managers share was made before either.
+func (m *Manager) encode(rec *record) []byte { return rec.append(slices.Clip(m.bound)) }
+
+// decode reads what encode of a manager of the same client wrote; errors are errNoRecord.
+func (m *Manager) decode(b []byte, rec *record) error {
+	if !bytes.HasPrefix(b, m.bound) {
+		return errNoRecord
+	}
+	return rec.parse(b[len(m.bound):])
 }
 
 func cookieName(name string, secure bool) string {

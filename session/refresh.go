@@ -219,7 +219,7 @@ func (f *refresher) save(r *http.Request, flight *flight, k *kept, rec record) (
 	flight.rec = rec
 	made := headersOnly{http.Header{}}
 	for range 3 {
-		err := f.m.keep.update(made, r, k, rec.append(nil), unix(rec.ExpiresAt))
+		err := f.m.keep.update(made, r, k, f.m.encode(&rec), unix(rec.ExpiresAt))
 		switch {
 		case err == nil:
 			flight.cookies = made.h
@@ -237,7 +237,7 @@ func (f *refresher) save(r *http.Request, flight *flight, k *kept, rec record) (
 				continue
 			}
 			var stored record
-			if stored.parse(fresh.data) == nil && stored.RefreshToken != rec.RefreshToken && stored.Version > rec.Version {
+			if f.m.decode(fresh.data, &stored) == nil && stored.RefreshToken != rec.RefreshToken && stored.Version > rec.Version {
 				flight.rec = stored // another one was faster
 				return nil
 			}
