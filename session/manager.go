@@ -248,6 +248,20 @@ func cookieName(name string, secure bool) string {
 	return name
 }
 
+// String names the client and its cookie.
+func (m *Manager) String() string {
+	if m == nil || m.client == nil {
+		return "session.Manager(empty)"
+	}
+	return fmt.Sprintf("session.Manager{Issuer: %q, ClientID: %q, Cookie: %q}", m.client.Issuer(), m.client.ClientID(), m.name)
+}
+
+// Format prints String for every verb: fmt does not ask the fields, which hold keys and secrets.
+func (m *Manager) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, m.String()) }
+
+// LogValue is String.
+func (m *Manager) LogValue() slog.Value { return slog.StringValue(m.String()) }
+
 // Client returns the client the manager logs in with.
 func (m *Manager) Client() *rp.Client { return m.client }
 
