@@ -454,29 +454,49 @@ func TestASessionTooLargeForCookiesIsRefused(t *testing.T) {
 	}
 }
 
-// FuzzAttempt: no cookie and no query make a session but the attempt's own.
+// FuzzAttempt: no cookie and no query make a session but the attempt's own. NAME, VALUE, STATE and CODE stand for those of a real
+// attempt, which differ in each process.
 func FuzzAttempt(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"NAME=", "state=STATE&code=CODE"},
+		{"NAME=VALUEA", "state=STATE&code=CODE"},
+		{"NAME=AVALUE", "state=STATE&code=CODE"},
+		{"name=VALUE", "state=STATE&code=CODE"},
+		{"xNAME=VALUE; x=NAME=VALUE", "state=STATE&code=CODE"},
+		{"NAME=\"VALUE\"", "state=STATE&code=CODE"},
+		{"NAME=VALUE; NAME=VALUE", "state=STATE&code=CODE"},
+		{"NAME=VALUE; NAME=", "state=STATE&code=CODE"},
+		{sessionKey + "=VALUE", "state=STATE&code=CODE"},
+		{"NAME=VALUE", "state=STATE&code=CODE&state=STATE"},
+		{"NAME=VALUE", "state=xSTATE&code=CODE"},
+		{"NAME=VALUE", "State=STATE&code=CODE"},
+		{"NAME=VALUE", "error=access_denied"},
+		{"NAME=VALUE", "%zz&state=STATE"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
 	s := newSite(f, setup{})
 	v := s.visitor()
 	back := s.authorize(v.begin("/"))
-	name := v.names(attempts)[0]
-	value := v.jar[name].value
-	good, _ := url.Parse(back)
-	f.Add(name, value[:len(value)-1], good.RawQuery)
-	f.Add(name, "", good.RawQuery)
-	f.Add(sessionKey, value, good.RawQuery)
-	f.Add(name, value, good.RawQuery+"&state=x")
-	f.Add(name, value, "state="+good.Query().Get("state")[1:]+"&code=c")
-	f.Add(name, value+";"+name+"="+value, good.RawQuery)
-	f.Add(name, value, "error=access_denied")
-	f.Fuzz(func(t *testing.T, cookieName, cookieValue, rawQuery string) {
-		q, err := url.ParseQuery(rawQuery)
-		if err == nil && len(q["state"]) == 1 && q.Get("state") == good.Query().Get("state") && strings.Contains(cookieName+"="+cookieValue, name+"="+value) {
+	name, state := v.names(attempts)[0], query(f, back, "state")
+	real := strings.NewReplacer("NAME", name, "VALUE", v.jar[name].value, "STATE", state, "CODE", query(f, back, "code"))
+	own := name + "=" + v.jar[name].value
+	f.Fuzz(func(t *testing.T, cookies, rawQuery string) {
+		cookies, rawQuery = real.Replace(cookies), real.Replace(rawQuery)
+		sent := 0
+		for pair := range strings.SplitSeq(cookies, ";") {
+			if pair = strings.Trim(pair, " "); pair == own {
+				sent++
+			} else if strings.HasPrefix(pair, name+"=") {
+				sent += 2
+			}
+		}
+		if q, err := url.ParseQuery(rawQuery); err == nil && sent == 1 && len(q["state"]) == 1 && q.Get("state") == state {
 			return // the attempt itself
 		}
 		r := httptest.NewRequest(http.MethodGet, callback, nil)
 		r.URL.RawQuery = rawQuery
-		r.Header["Cookie"] = []string{cookieName + "=" + cookieValue}
+		r.Header["Cookie"] = []string{cookies}
 		w := httptest.NewRecorder()
 		made, _, err := s.Finish(w, r, nil)
 		if made != nil || !errors.Is(err, session.ErrNoLogin) {

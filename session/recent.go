@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// recent remembers keys for a while, in bounded room: of those that are full of age the oldest go first.
+// recent remembers keys for a while, in bounded room: when that is full what has ended goes first, then any.
 type recent struct {
 	mu    sync.Mutex
 	max   int
