@@ -137,6 +137,7 @@ type op struct {
 	wrap   func(string) string  // changes the finished ID token
 	tokens func(map[string]any) // changes the token response
 	answer func(r *http.Request, form url.Values) *http.Response
+	other  func(r *http.Request) *http.Response // endpoints that have no answer here
 
 	mu       sync.Mutex
 	logins   map[string]url.Values // by code
@@ -255,6 +256,11 @@ func (p *op) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	case strings.HasSuffix(path, "/token"):
 		resp = p.token(form)
+	case p.other != nil:
+		resp = p.other(r)
+		if resp == nil {
+			return nil, io.ErrUnexpectedEOF
+		}
 	default:
 		resp = reply(404, "text/plain", "no such page")
 	}
