@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/latchkey-go/latchkey/rp"
 )
 
 // Load returns the request's session, refreshed when due. It may set cookies, so it must run before the response is written.
@@ -27,8 +29,14 @@ func (m *Manager) Load(w http.ResponseWriter, r *http.Request) (*Session, error)
 	if s.rec.due(now) {
 		return m.renew(w, r, s, false)
 	}
+	if s.CanRefresh() && s.rec.ended(now) {
+		return nil, errUnchecked
+	}
 	return s, nil
 }
+
+// errUnchecked: the last refresh rotated the token, but what came with it could not be judged, and its next try is not due yet.
+var errUnchecked = fmt.Errorf("session: the renewed tokens can't be checked yet: %w", rp.ErrUnavailable)
 
 // Refresh is Load, refreshing now whether due or not; ErrNoRefreshToken when the session can't be.
 func (m *Manager) Refresh(w http.ResponseWriter, r *http.Request) (*Session, error) {

@@ -21,8 +21,10 @@ const (
 	maxFlights = 20_000
 	// refreshTimeout bounds a refresh with its save, whatever its caller does.
 	refreshTimeout = 30 * time.Second
-	firstRetry     = 5 * time.Second
-	lastRetry      = time.Minute
+	// patience is how long a request waits for a refresh while its access token is still good.
+	patience   = 2 * time.Second
+	firstRetry = 5 * time.Second
+	lastRetry  = time.Minute
 )
 
 // refresher makes one refresh of many: a refresh token is spent by being used, and a provider that sees it twice ends the whole grant.
@@ -274,10 +276,16 @@ func (m *Manager) renew(w http.ResponseWriter, r *http.Request, s *Session, forc
 	rec, cookies, unchecked := &s.rec, http.Header(nil), error(nil)
 	for range 16 { // a very old cookie may be many refreshes behind
 		flight := m.refresh.join(r, &s.from, rec)
-		select {
-		case <-flight.done:
-		case <-r.Context().Done():
-			return nil, context.Cause(r.Context())
+		arrived, err := flight.wait(r.Context(), !forced && !rec.ended(time.Now()))
+		if err != nil {
+			return nil, err
+		}
+		if !arrived {
+			pass(w, cookies)
+			if err := m.revoked(r.Context(), rec); err != nil {
+				return nil, err // what was found out while waiting counts
+			}
+			return m.show(s, rec), nil
 		}
 		if flight.err != nil {
 			pass(w, cookies) // of the refreshes before it, which may not be known here any more when the browser comes back
@@ -292,9 +300,36 @@ func (m *Manager) renew(w http.ResponseWriter, r *http.Request, s *Session, forc
 	if unchecked != nil && rec.ended(time.Now()) {
 		return nil, unchecked
 	}
+	return m.show(s, rec), nil
+}
+
+// wait waits for the flight or for the caller's end. A caller with a spare, an access token that is still good, waits for patience only:
+// a slow provider shall not slow down every page, and the next request gets what comes.
+func (f *flight) wait(ctx context.Context, spare bool) (arrived bool, err error) {
+	var enough <-chan time.Time
+	if spare {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		enough = timer.C
+	}
+	select {
+	case <-f.done:
+		return true, nil
+	case <-enough:
+		return false, nil
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+}
+
+// show is a snapshot of rec: s itself when that is where it comes from.
+func (m *Manager) show(s *Session, rec *record) *Session {
+	if rec == &s.rec {
+		return s
+	}
 	renewed := &Session{rec: *rec, client: m.client}
 	renewed.show(m.cfg.Idle, max(rec.SeenAt, time.Now().Unix()))
-	return renewed, nil
+	return renewed
 }
 
 // withoutRefresh says what a failed refresh means for this request.
@@ -313,11 +348,7 @@ func (m *Manager) withoutRefresh(w http.ResponseWriter, r *http.Request, s *Sess
 	case rec.ended(time.Now()):
 		return nil, flight.err
 	}
-	if rec != &s.rec {
-		s = &Session{rec: *rec, client: m.client}
-		s.show(m.cfg.Idle, max(rec.SeenAt, time.Now().Unix()))
-	}
-	return s, nil
+	return m.show(s, rec), nil
 }
 
 // shortID names a session in logs: a hash, since the identifier itself is nobody's business.

@@ -392,3 +392,31 @@ func TestAnOldCookieIsReplacedEvenWhenTheNextRefreshFails(t *testing.T) {
 		}
 	})
 }
+
+func TestASlowRefreshHoldsNobodyUpWhileTheAccessTokenIsGood(t *testing.T) {
+	inBubble(t, func(t *testing.T, config session.Config) {
+		s := newSite(t, setup{session: config})
+		s.provider.Fault(rptest.Token, rptest.Late(8*time.Second))
+		v := s.visitor()
+		first := v.login()
+		untilDue(first)
+		s.provider.ResetHits()
+		begun := time.Now()
+		if got := v.mustLoad(); access(got) != access(first) || time.Since(begun) != 2*time.Second {
+			t.Errorf("the first request waited %v", time.Since(begun))
+		}
+		time.Sleep(7 * time.Second)
+		if got := v.mustLoad(); access(got) == access(first) {
+			t.Error("what the refresh brought was lost")
+		}
+		if n := s.provider.Hits(rptest.Token); n != 1 {
+			t.Errorf("%d token requests, want 1", n)
+		}
+		// Without a token that is good, there is nothing to serve but the answer.
+		time.Sleep(time.Until(v.mustLoad().TokenExpiry))
+		begun = time.Now()
+		if v.mustLoad(); time.Since(begun) != 8*time.Second {
+			t.Errorf("after the token's end a request waited %v", time.Since(begun))
+		}
+	})
+}
