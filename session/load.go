@@ -101,7 +101,8 @@ func (rec *record) ended(now time.Time) bool {
 	return rec.TokenExpiry > 0 && now.Unix() >= rec.TokenExpiry
 }
 
-// revoked compares the session's beginning, on the provider's clock, with what the ledger says of its user, of the provider's session, and of itself.
+// revoked compares the session's beginning with what the ledger says of its user, of the provider's session, and of itself. A time in the ledger
+// is the provider's (from its logout token) or ours, and so is the beginning: the earlier of both counts, so that neither clock being ahead saves a session.
 func (m *Manager) revoked(ctx context.Context, rec *record) error {
 	if own, ok := m.ledger.(*MemoryLedger); ok && own.empty() {
 		return nil
@@ -110,7 +111,7 @@ func (m *Manager) revoked(ctx context.Context, rec *record) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
-	if !at.IsZero() && rec.IssuedAt <= at.Unix() {
+	if !at.IsZero() && min(rec.IssuedAt, rec.LoginAt) <= at.Unix() {
 		return ErrRevoked
 	}
 	return nil

@@ -210,13 +210,14 @@ func (m *Manager) admit(ctx context.Context, rec *record) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrStore, err)
-	case at.IsZero() || at.Unix() < rec.IssuedAt:
+	case at.IsZero():
 		return nil
-	case at.Unix() == rec.IssuedAt:
-		rec.IssuedAt++
-		return nil
+	case at.Unix() > rec.IssuedAt:
+		return ErrRevoked
 	}
-	return ErrRevoked
+	rec.IssuedAt = max(rec.IssuedAt, at.Unix()+1)
+	rec.LoginAt = max(rec.LoginAt, at.Unix()+1) // our clock may be behind the one that at was read from
+	return nil
 }
 
 // afterLogin counts the login for the loop breaker. Attempts of other tabs stay: each comes back to its own page.

@@ -147,8 +147,8 @@ type Revocation struct {
 	Before       time.Time // on the provider's clock, to the second; zero: now
 }
 
-// Revoke ends the sessions that by names, in every process that shares the ledger, from the next request on. Sessions are known by when their login's ID token
-// was issued: one of the same second counts as before. ErrStore: nothing durable was written; try again.
+// Revoke ends the sessions that by names, in every process that shares the ledger, from the next request on. A session began when its login's ID token
+// was issued or when the login was finished here, whichever is earlier; one of the same second counts as before. ErrStore: nothing durable was written; try again.
 func (m *Manager) Revoke(ctx context.Context, by Revocation) error {
 	if by.Subject == "" && by.SID == "" {
 		return errors.New("session: Revoke needs a Subject or a SID")

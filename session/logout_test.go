@@ -263,3 +263,26 @@ func TestOnLoopbackHTTPCookiesHaveNoPrefix(t *testing.T) {
 		t.Errorf("%s, Secure %t, HttpOnly %t", c.Name, c.Secure, c.HttpOnly)
 	}
 }
+
+// A provider whose clock is ahead of ours stamps logins later than we see them. A revocation by our clock must still find those that came before it.
+func TestARevocationFindsLoginsOfAProviderWhoseClockIsAhead(t *testing.T) {
+	inBubble(t, func(t *testing.T, config session.Config) {
+		s := newSite(t, setup{session: config})
+		s.provider.TokenFault(rptest.WithClaim("iat", time.Now().Add(30*time.Second).Unix()))
+		v := s.visitor()
+		v.login()
+		time.Sleep(10 * time.Second)
+		if err := s.Revoke(t.Context(), session.Revocation{Subject: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.load(); !errors.Is(err, session.ErrRevoked) {
+			t.Errorf("the session from before: %v, want ErrRevoked", err)
+		}
+		s.provider.TokenFault(rptest.WithClaim("iat", time.Now().Add(30*time.Second).Unix()))
+		again := s.visitor()
+		again.login()
+		if _, err := again.load(); err != nil {
+			t.Errorf("a login right after: %v", err)
+		}
+	})
+}

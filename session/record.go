@@ -24,7 +24,7 @@ type record struct {
 	UserInfo     []byte // JSON object
 	App          []byte // JSON
 	LoginAt      int64
-	IssuedAt     int64 // iat of the login's ID token: the provider's clock, compared with the ledger
+	IssuedAt     int64 // iat of the login's ID token, on the provider's clock; compared with the ledger, as LoginAt is
 	AuthTime     int64
 	ExpiresAt    int64 // absolute end
 	SeenAt       int64 // last use known when saved
