@@ -116,6 +116,9 @@ func (c *chunkedCookie) open(p *cookieParts) ([]byte, error) {
 	if s.sealed, ok = s.decode(s.sealed[:0], p.chunk[0]); !ok {
 		return nil, errNoRecord
 	}
+	if len(s.sealed) == 0 {
+		return nil, errNoRecord // one line end, which Go's decoder skips, decodes to no bytes without an error
+	}
 	count := int(s.sealed[0])
 	if count < 1 || count > maxChunks {
 		return nil, errNoRecord
