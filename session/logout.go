@@ -57,7 +57,11 @@ func (m *Manager) End(w http.ResponseWriter, r *http.Request, returnTo string) (
 		return "", removed
 	}
 	err = errors.Join(removed, m.forget(r.Context(), &rec))
-	m.revokeTokens(r.Context(), m.refresh.newest(&rec))
+	newest := &rec
+	if known := m.refresh.latest(newest); known != nil {
+		newest = &known.rec
+	}
+	m.revokeTokens(r.Context(), newest)
 	logoutURL, urlErr := m.logoutURL(w, r, &rec, returnTo)
 	return logoutURL, errors.Join(err, urlErr)
 }

@@ -4,138 +4,22 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/latchkey-go/latchkey/rp"
 )
 
 const (
-	// resultLife is how long a finished refresh is remembered. Requests that were sent with the old cookie, and a browser that never got the new one,
-	// are given the winner's tokens in that time; the old refresh token is not sent again.
-	resultLife = 5 * time.Minute
-	// maxFlights bounds what is remembered.
-	maxFlights = 20_000
-	// refreshTimeout bounds a refresh with its save, whatever its caller does.
-	refreshTimeout = 30 * time.Second
-	// patience is how long a request waits for a refresh while its access token is still good.
-	patience   = 2 * time.Second
 	firstRetry = 5 * time.Second
 	lastRetry  = time.Minute
 )
 
-// refresher makes one refresh of many: a refresh token is spent by being used, and a provider that sees it twice ends the whole grant.
-type refresher struct {
-	m       *Manager
-	mu      sync.Mutex
-	flights map[[32]byte]*flight
-	swept   time.Time
-}
-
-// flight is one use of one refresh token. Its fields but done are set before done is closed.
-type flight struct {
-	done    chan struct{}
-	rec     record      // the renewed session, when err is nil
-	cookies http.Header // what saving it set
-	err     error
-	// unchecked is why what came could not be judged, when only its refresh token was taken over: rec's access token is the old one.
-	unchecked error
-	over      bool      // err ended the session
-	retryAt   time.Time // when a failed flight may be followed by another
-	fails     int
-	endedAt   time.Time
-}
-
-func newRefresher(m *Manager) *refresher {
-	return &refresher{m: m, flights: make(map[[32]byte]*flight)}
-}
-
-// flightKey names one use of one session's refresh token. The version tells the uses apart where the provider doesn't rotate it.
-func flightKey(rec *record) [32]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%s %d %s", rec.ID, rec.Version, rec.RefreshToken))
-}
-
-// join returns the flight that spends rec's refresh token: one under way, one that has ended, or a new one. fresh: it was started by this call.
-func (f *refresher) join(r *http.Request, k *kept, rec *record) *flight {
-	key, now := flightKey(rec), time.Now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	fails := 0
-	if known := f.flights[key]; known != nil {
-		select {
-		case <-known.done:
-			if known.err == nil || known.over || now.Before(known.retryAt) {
-				return known
-			}
-			fails = known.fails
-		default:
-			return known
-		}
-	}
-	f.sweep(now)
-	flight := &flight{done: make(chan struct{}), fails: fails}
-	f.flights[key] = flight
-	// The request may end, and its handler change it, before the refresh does.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), refreshTimeout)
-	apart := r.Clone(ctx)
-	apart.Body = http.NoBody
-	old, from := *rec, *k
-	go func() {
-		defer cancel()
-		f.fly(ctx, apart, flight, &from, old)
-	}()
-	return flight
-}
-
-// newest is what rec has become by refreshes that this process remembers.
-func (f *refresher) newest(rec *record) *record {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for range 16 {
-		flight := f.flights[flightKey(rec)]
-		if flight == nil {
-			break
-		}
-		select {
-		case <-flight.done:
-			if flight.err != nil {
-				return rec
-			}
-			rec = &flight.rec
-		default:
-			return rec
-		}
-	}
-	return rec
-}
-
-// sweep forgets what nobody can ask for any more, at most once a second, and the oldest results when there are too many.
-func (f *refresher) sweep(now time.Time) {
-	if len(f.flights) < maxFlights && now.Sub(f.swept) < time.Second {
-		return
-	}
-	f.swept = now
-	spare := len(f.flights) - maxFlights + 1
-	for key, flight := range f.flights {
-		select {
-		case <-flight.done:
-			if spare > 0 || now.Sub(flight.endedAt) > resultLife {
-				delete(f.flights, key)
-				spare--
-			}
-		default: // under way: never forgotten
-		}
-	}
-}
-
 // fly sends the refresh token once, saves what comes, and only then lets anyone see it.
 func (f *refresher) fly(ctx context.Context, r *http.Request, flight *flight, k *kept, old record) {
 	unsaved := f.spend(ctx, r, flight, k, old)
-	flight.endedAt = time.Now()
-	close(flight.done)
+	f.land(flight, unsaved == nil)
 	if flight.over && flight.rec.RefreshToken != "" {
 		f.m.revokeTokens(ctx, &flight.rec) // the logout that came between could not know it
 	}
@@ -149,6 +33,9 @@ func (f *refresher) spend(ctx context.Context, r *http.Request, flight *flight, 
 	prev, err := rp.ParseIDToken(old.IDToken)
 	if err != nil {
 		flight.err, flight.over = ErrNone, true
+		return nil
+	}
+	if k = f.reread(ctx, r, flight, k, &old); k == nil {
 		return nil
 	}
 	tokens, err := f.m.client.Refresh(ctx, old.RefreshToken, prev)
@@ -172,6 +59,30 @@ func (f *refresher) spend(ctx context.Context, r *http.Request, flight *flight, 
 		return nil
 	}
 	return f.save(r, flight, k, rec)
+}
+
+// reread looks once more where the session was loaded from, right before the token is spent: a session that was ended meanwhile spends nothing,
+// what another refresh has stored is adopted, and a store that can't be read would not take what comes. It returns nil when flight is filled.
+func (f *refresher) reread(ctx context.Context, r *http.Request, flight *flight, k *kept, old *record) *kept {
+	fresh := &kept{}
+	switch err := f.m.keep.load(r, fresh); {
+	case errors.Is(err, errNoRecord):
+		flight.err, flight.over = loadError(err), true
+		return nil
+	case err != nil:
+		flight.err, flight.retryAt = loadError(err), time.Now().Add(firstRetry)
+		f.m.log.LogAttrs(ctx, slog.LevelWarn, "session: refresh postponed, the store is out of reach", slog.String("session", shortID(old)), slog.Any("error", err))
+		return nil
+	}
+	var stored record
+	if f.m.decode(fresh.data, &stored) != nil || stored.ID != old.ID || stored.Version < old.Version {
+		return k // an old cookie, or a store that still waits for what this process has in memory
+	}
+	if stored.Version > old.Version {
+		flight.rec = stored
+		return nil
+	}
+	return fresh
 }
 
 // renew takes over what a refresh brought.
@@ -231,7 +142,9 @@ func (f *refresher) save(r *http.Request, flight *flight, k *kept, rec record) (
 			flight.err, flight.over = ErrNone, true
 			return nil
 		case errors.Is(err, ErrTooLarge):
-			flight.err, flight.retryAt = err, time.Now().Add(resultLife)
+			// Its token is spent and the new one can't be kept: nothing is left to go on with.
+			flight.err, flight.over = err, true
+			f.m.log.LogAttrs(r.Context(), slog.LevelError, "session: ended, what the refresh brought does not fit", slog.String("session", shortID(&rec)), slog.Any("error", err))
 			return nil
 		case errors.Is(err, errConflict):
 			fresh := &kept{}
@@ -253,19 +166,20 @@ func (f *refresher) save(r *http.Request, flight *flight, k *kept, rec record) (
 	return k
 }
 
-// saveLater goes on trying until the access token ends. The provider is not asked again: the flight serves who comes.
+// saveLater goes on trying until the access token ends. The provider is not asked again: the flight serves who comes, and the refresh
+// that follows it saves for both.
 func (f *refresher) saveLater(r *http.Request, done *flight, k *kept) {
-	until := unix(done.rec.TokenExpiry)
-	if most := time.Now().Add(resultLife); until.IsZero() || until.After(most) {
-		until = most
+	until := unix(done.rec.ExpiresAt)
+	if done.rec.TokenExpiry > 0 {
+		until = unix(min(done.rec.TokenExpiry, done.rec.ExpiresAt))
 	}
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), until)
 	defer cancel()
 	r = r.Clone(ctx)
 	for wait := firstRetry / 10; time.Now().Add(wait).Before(until); wait = min(2*wait, lastRetry) {
 		time.Sleep(wait)
-		attempt := &flight{}
-		if f.save(r, attempt, k, done.rec) == nil {
+		if f.save(r, &flight{}, k, done.rec) == nil {
+			f.savedLate(done)
 			return
 		}
 	}
@@ -273,53 +187,38 @@ func (f *refresher) saveLater(r *http.Request, done *flight, k *kept) {
 
 // renew refreshes s, or adopts the tokens of whoever did, and gives the browser what it needs to go on.
 func (m *Manager) renew(w http.ResponseWriter, r *http.Request, s *Session, forced bool) (*Session, error) {
-	rec, cookies, unchecked := &s.rec, http.Header(nil), error(nil)
-	for range 16 { // a very old cookie may be many refreshes behind
+	rec, last := &s.rec, (*flight)(nil)
+	for range 4 { // another refresh may follow the one that was waited for
+		if known := m.refresh.latest(rec); known != nil {
+			rec, last = &known.rec, known
+		}
+		if last != nil && !rec.due(time.Now()) {
+			break
+		}
 		flight := m.refresh.join(r, &s.from, rec)
 		arrived, err := flight.wait(r.Context(), !forced && !rec.ended(time.Now()))
 		if err != nil {
 			return nil, err
 		}
+		if last != nil && (!arrived || flight.err != nil) {
+			pass(w, last.cookies) // which may not be known here any more when the browser comes back
+		}
 		if !arrived {
-			pass(w, cookies)
 			if err := m.revoked(r.Context(), rec); err != nil {
 				return nil, err // what was found out while waiting counts
 			}
 			return m.show(s, rec), nil
 		}
 		if flight.err != nil {
-			pass(w, cookies) // of the refreshes before it, which may not be known here any more when the browser comes back
 			return m.withoutRefresh(w, r, s, rec, flight)
 		}
-		rec, cookies, unchecked = &flight.rec, flight.cookies, flight.unchecked
-		if forced || !rec.due(time.Now()) {
-			break
-		}
+		rec, last = &flight.rec, flight
 	}
-	pass(w, cookies)
-	if unchecked != nil && rec.ended(time.Now()) {
-		return nil, unchecked
+	pass(w, last.cookies)
+	if last.unchecked != nil && rec.ended(time.Now()) {
+		return nil, last.unchecked
 	}
 	return m.show(s, rec), nil
-}
-
-// wait waits for the flight or for the caller's end. A caller with a spare, an access token that is still good, waits for patience only:
-// a slow provider shall not slow down every page, and the next request gets what comes.
-func (f *flight) wait(ctx context.Context, spare bool) (arrived bool, err error) {
-	var enough <-chan time.Time
-	if spare {
-		timer := time.NewTimer(patience)
-		defer timer.Stop()
-		enough = timer.C
-	}
-	select {
-	case <-f.done:
-		return true, nil
-	case <-enough:
-		return false, nil
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	}
 }
 
 // show is a snapshot of rec: s itself when that is where it comes from.
@@ -339,12 +238,10 @@ func (m *Manager) withoutRefresh(w http.ResponseWriter, r *http.Request, s *Sess
 		if err := m.keep.remove(w, r, &s.from); err != nil {
 			m.log.LogAttrs(r.Context(), slog.LevelError, "session: an ended session could not be removed", slog.Any("error", err))
 		}
-		if errors.Is(flight.err, ErrNone) {
+		if errors.Is(flight.err, ErrNone) || errors.Is(flight.err, ErrTooLarge) {
 			return nil, flight.err
 		}
 		return nil, ErrExpired
-	case errors.Is(flight.err, ErrTooLarge):
-		return nil, flight.err
 	case rec.ended(time.Now()):
 		return nil, flight.err
 	}

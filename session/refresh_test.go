@@ -65,8 +65,8 @@ func TestManyRequestsWithOneCookieRefreshOnce(t *testing.T) {
 		s.provider.ResetHits()
 		old := v.copy()
 		var wg sync.WaitGroup
-		got := make(chan string, 200)
-		for range 200 {
+		got := make(chan string, 1000)
+		for range 1000 {
 			wg.Go(func() {
 				if s, err := old.copy().load(); err != nil {
 					t.Errorf("Load: %v", err)
