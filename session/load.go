@@ -11,8 +11,9 @@ import (
 )
 
 // Load returns the request's session, refreshed when due. It may set cookies, so it must run before the response is written.
-// Errors: ErrNone (ErrExpired and ErrRevoked are ErrNone too); ErrStore; and, once the access token has ended, rp.ErrUnavailable while the provider can't be
-// reached: the session is kept, and works again when the provider does.
+// Errors: ErrNone (ErrExpired and ErrRevoked are ErrNone too); ErrStore; ErrTooLarge, which ends the session, when what a refresh brought does not fit;
+// the request's context's; and, once the access token has ended, rp.ErrUnavailable while the provider can't be reached (or what else it refuses a refresh with,
+// but for the token itself): the session is kept, and works again when the provider does.
 func (m *Manager) Load(w http.ResponseWriter, r *http.Request) (*Session, error) {
 	private(w)
 	now := time.Now()
@@ -60,6 +61,9 @@ func (m *Manager) find(r *http.Request, at time.Time) (*Session, error) {
 	if err := m.decode(s.from.data, &s.rec); err != nil {
 		return nil, ErrNone
 	}
+	if !m.mayRefresh {
+		s.rec.doWithoutRefresh(m.cfg.OutliveTokens)
+	}
 	now, seen := at.Unix(), m.seen(s)
 	if now >= s.rec.ExpiresAt || m.cfg.Idle > 0 && now >= seen+int64(m.cfg.Idle/time.Second) {
 		return nil, ErrExpired
@@ -69,6 +73,17 @@ func (m *Manager) find(r *http.Request, at time.Time) (*Session, error) {
 	}
 	s.show(m.cfg.Idle, seen)
 	return s, nil
+}
+
+// doWithoutRefresh is for a record from before the store or SingleProcess was changed: no process may spend its refresh token now, since another might.
+func (rec *record) doWithoutRefresh(outlive bool) {
+	if rec.RefreshToken == "" {
+		return
+	}
+	rec.RefreshToken, rec.RefreshAt = "", 0
+	if !outlive && rec.TokenExpiry > 0 {
+		rec.ExpiresAt = min(rec.ExpiresAt, rec.TokenExpiry)
+	}
 }
 
 // seen is the last use known, in Unix seconds.
@@ -109,12 +124,20 @@ func (m *Manager) revoked(ctx context.Context, rec *record) error {
 	}
 	at, err := m.ledger.RevokedAt(ctx, rec.ledgerKeys()...)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrStore, err)
+		return ledgerError(ctx, err)
 	}
 	if !at.IsZero() && min(rec.IssuedAt, rec.LoginAt) <= at.Unix() {
 		return ErrRevoked
 	}
 	return nil
+}
+
+// ledgerError is an outage of the ledger, unless it is only that the one who asked has left.
+func ledgerError(ctx context.Context, err error) error {
+	if gone := context.Cause(ctx); gone != nil {
+		return gone
+	}
+	return fmt.Errorf("%w: %w", ErrStore, err)
 }
 
 // ledgerKeys are the names under which a session can be revoked. Lengths keep two pairs from reading alike.

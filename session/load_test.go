@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -130,6 +131,71 @@ func TestCookiesOfSeveralProcessesKeepNoRefreshToken(t *testing.T) {
 	if got := v.mustLoad(); got.CanRefresh() || got.ExpiresAt != got.TokenExpiry {
 		t.Errorf("ends at %v, its access token at %v", got.ExpiresAt, got.TokenExpiry)
 	}
+}
+
+func TestATokenKeptByOneProcessIsNotSpentBySeveral(t *testing.T) {
+	for _, outlive := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newProvider(t, rptest.Options{})
+			client := newClient(t, p, nil)
+			one := siteOn(t, p, client, session.Config{SingleProcess: true, Idle: -1})
+			v := one.visitor()
+			first := v.login()
+			v.site = siteOn(t, p, client, session.Config{OutliveTokens: outlive, Idle: -1})
+			p.ResetHits()
+			got := v.mustLoad()
+			if got.CanRefresh() || !got.RefreshAt.IsZero() || got.ExpiresAt.Equal(got.TokenExpiry) == outlive {
+				t.Errorf("OutliveTokens %t: can be refreshed: %t; ends %v, its token %v", outlive, got.CanRefresh(), got.ExpiresAt, got.TokenExpiry)
+			}
+			if _, err := v.refresh(); !errors.Is(err, session.ErrNoRefreshToken) {
+				t.Errorf("Refresh: %v, want ErrNoRefreshToken", err)
+			}
+			time.Sleep(time.Until(first.TokenExpiry) - time.Second)
+			v.mustLoad()
+			time.Sleep(time.Second)
+			if _, err := v.load(); errors.Is(err, session.ErrExpired) == outlive {
+				t.Errorf("OutliveTokens %t, after the token's end: %v", outlive, err)
+			}
+			if n := p.Hits(rptest.Token); n != 0 {
+				t.Errorf("%d token requests", n)
+			}
+			v.site = one
+			v.mustLoad() // back to one process: nothing is lost
+		})
+	}
+}
+
+// TestALoadTakesFewAllocations holds two for cookies and one for memory; the race detector empties pools at random, hence the slack.
+func TestALoadTakesFewAllocations(t *testing.T) {
+	for name, config := range stores(t) {
+		v := newSite(t, setup{session: config()}).visitor()
+		v.login()
+		r, w := v.get(shop), httptest.NewRecorder()
+		if n := testing.AllocsPerRun(200, func() {
+			clear(w.Header())
+			if _, err := v.site.Load(w, r); err != nil {
+				t.Fatal(err)
+			}
+		}); n > 4 {
+			t.Errorf("%s: %v allocations, want 4 at most", name, n)
+		}
+	}
+}
+
+// Somebody who leaves is no outage, and nobody is logged out by it.
+func TestARequestThatIsGoneIsNoOutage(t *testing.T) {
+	s := newSite(t, setup{})
+	v := s.visitor()
+	v.login()
+	if err := s.Revoke(t.Context(), session.Revocation{Subject: "bob"}); err != nil { // so that the ledger is asked
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Load(httptest.NewRecorder(), v.get(shop).WithContext(ctx)); !errors.Is(err, context.Canceled) || errors.Is(err, session.ErrStore) || errors.Is(err, session.ErrNone) {
+		t.Errorf("Load: %v, want Canceled alone", err)
+	}
+	v.mustLoad()
 }
 
 // brokenStore is a store that can't be reached while it is down.

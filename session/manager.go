@@ -172,6 +172,9 @@ func (c *Config) check(client *rp.Client, redirect *url.URL, secure bool) error 
 			break
 		}
 	}
+	if strings.HasPrefix(c.CookieName, "__") {
+		bad("CookieName %q: browsers give names with __ in front a meaning, and New adds the prefix that is right", c.CookieName)
+	}
 	if len(c.CookieName) > 64 {
 		bad("CookieName is longer than 64 characters")
 	}

@@ -42,6 +42,8 @@ func TestNewTellsWhatIsWrongWithItsConfiguration(t *testing.T) {
 		{"too short an attempt", nil, func(c *session.Config) { c.AttemptLifetime = 30*time.Second - 1 }, "AttemptLifetime"},
 		{"a name of its own", nil, func(c *session.Config) { c.CookieName = "Shop_2-x" }, ""},
 		{"a name with a semicolon", nil, func(c *session.Config) { c.CookieName = "a;b" }, "CookieName"},
+		{"a name with a browser's prefix", nil, func(c *session.Config) { c.CookieName = "__Host-shop" }, "CookieName"},
+		{"a name with one underscore in front", nil, func(c *session.Config) { c.CookieName = "_shop" }, ""},
 		{"a long name", nil, func(c *session.Config) { c.CookieName = strings.Repeat("x", 65) }, "CookieName"},
 		{"Strict", nil, func(c *session.Config) { c.SameSite = http.SameSiteStrictMode }, ""},
 		{"None under https", nil, func(c *session.Config) { c.SameSite = http.SameSiteNoneMode }, ""},
