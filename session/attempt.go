@@ -1,11 +1,13 @@
 package session
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,6 +21,8 @@ const (
 	maxAttempts = 5
 	// maxAttemptBytes is what their cookies may take together; long ways back count.
 	maxAttemptBytes = 3500
+	// maxAttemptCookie is what one may take.
+	maxAttemptCookie = maxCookie - maxAttributes
 	// maxLoops completed logins within loopWindow that left no readable session are a loop.
 	maxLoops   = 3
 	loopWindow = time.Minute
@@ -48,15 +52,31 @@ func (m *Manager) attemptPrefix() string { return m.name + "-login-" }
 
 // writeAttempt seals a into its cookie and drops the oldest of too many.
 func (m *Manager) writeAttempt(w http.ResponseWriter, r *http.Request, a *attempt) error {
-	plain, err := json.Marshal(attempt{m.slim(a.Login), a.ReturnTo, a.Loops, a.LoopedAt})
+	name := m.attemptName(a.Login.State)
+	value, err := m.sealAttempt(name, attempt{m.slim(a.Login), a.ReturnTo, a.Loops, a.LoopedAt})
+	if err == nil && len(name)+len(value) > maxAttemptCookie {
+		// Browsers drop what is longer without a word, and no login would ever come to an end.
+		value, err = m.sealAttempt(name, attempt{m.slim(a.Login), "", a.Loops, a.LoopedAt})
+	}
 	if err != nil {
 		return err
 	}
-	name := m.attemptName(a.Login.State)
-	value := base64.RawURLEncoding.EncodeToString(m.attempts.seal(nil, plain, name))
+	if n := len(name) + len(value); n > maxAttemptCookie {
+		return fmt.Errorf("%w: a login attempt of %d bytes, and %d fit; ask for less in rp.AuthParams", ErrTooLarge, n, maxAttemptCookie)
+	}
 	m.pruneAttempts(w, r, len(name)+len(value))
 	m.attempt.set(w, name, value, a.Login.StartedAt.Add(m.cfg.AttemptLifetime))
 	return nil
+}
+
+func (m *Manager) sealAttempt(name string, a attempt) (string, error) {
+	var plain bytes.Buffer
+	to := json.NewEncoder(&plain)
+	to.SetEscapeHTML(false) // each & of a query would take six bytes
+	if err := to.Encode(a); err != nil {
+		return "", err
+	}
+	return base64.RawURLEncoding.EncodeToString(m.attempts.seal(nil, plain.Bytes(), name)), nil
 }
 
 // slim leaves out what the client knows by itself: five attempts must fit beside a session. The keys are bound to issuer and client id, so

@@ -14,7 +14,7 @@ var (
 	ErrStore = errors.New("session: the store is unavailable; try again later")
 	// ErrNoRefreshToken: Refresh was asked for, and the session has nothing to refresh with.
 	ErrNoRefreshToken = errors.New("session: there is no refresh token; log in again to renew the session")
-	// ErrTooLarge: the session does not fit into the cookies browsers and proxies take.
+	// ErrTooLarge: the session, or a login attempt, does not fit into the cookies browsers and proxies take.
 	ErrTooLarge = errors.New("session: too large for a cookie")
 )
 
@@ -28,10 +28,23 @@ func (e none) Is(target error) bool { return target == ErrNone }
 type LoginError struct {
 	// Reason is one of "malformed", "no-state", "no-cookie", "unknown-key" (the cookie was sealed under a key this process has not), "altered",
 	// "expired", "replayed", "foreign-state" and "loop" (three logins in a minute and no session could be read back: cookies refused, or cut by a proxy).
+	// "malformed" is also an answer that comes another way than it was asked for: it uses nothing up.
 	Reason string
 	// ReturnTo is where the attempt was to lead, "" when that is not known.
 	ReturnTo string
 }
 
-func (e *LoginError) Error() string        { return ErrNoLogin.Error() + " (" + e.Reason + ")" }
+func (e *LoginError) Error() string {
+	text := ErrNoLogin.Error() + " (" + e.Reason + ")"
+	switch e.Reason { // for who runs the program: what a change of its set-up can end
+	case "loop":
+		text += ": three logins in a minute left no session that could be read back: the browser refuses cookies, a proxy cuts them, " +
+			"the store loses what it is given, or a clock is wrong"
+	case "unknown-key":
+		text += ": it was sealed under a key this process has not: give every replica the same Config.Keys, and drop an old one last"
+	}
+	return text
+}
+
+// Is makes errors.Is(err, ErrNoLogin) true.
 func (e *LoginError) Is(target error) bool { return target == ErrNoLogin }

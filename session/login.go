@@ -21,7 +21,8 @@ import (
 const maxCallback = 64 << 10
 
 // Begin starts a login: it sets the attempt's cookie (at most 5 live ones, the oldest is dropped) and returns the URL to send the browser to.
-// returnTo is kept sealed; it must be a local path, checked by the caller (package middleware). Errors are those of rp.Client.Begin.
+// returnTo is kept sealed; it must be a local path, checked by the caller (package middleware). One too long for a cookie is left out: Finish then returns "".
+// Errors: those of rp.Client.Begin; ErrTooLarge when the parameters alone don't fit.
 func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, returnTo string, p rp.AuthParams) (url string, err error) {
 	private(w)
 	login, err := m.client.Begin(r.Context(), p)
@@ -100,26 +101,29 @@ func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) 
 
 // answer reads the callback's parameters from where the client asked for them.
 func (m *Manager) answer(w http.ResponseWriter, r *http.Request) (url.Values, error) {
-	raw := r.URL.RawQuery
-	if r.Method == http.MethodPost {
-		media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-		if m.client.ResponseMode() != "form_post" || err != nil || media != "application/x-www-form-urlencoded" {
-			return nil, &LoginError{Reason: "malformed"}
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxCallback)
-		if err := r.ParseForm(); err != nil {
-			return nil, &LoginError{Reason: "malformed"}
-		}
-		if raw != "" && r.URL.Query().Has("state") {
-			return nil, &LoginError{Reason: "malformed"} // two answers in one
-		}
-		return r.PostForm, nil
+	method := http.MethodGet
+	if m.client.ResponseMode() == "form_post" {
+		method = http.MethodPost
 	}
-	answer, err := url.ParseQuery(raw)
-	if err != nil {
+	if r.Method != method { // a HEAD of a link scanner above all: the attempt is for the visit itself
 		return nil, &LoginError{Reason: "malformed"}
 	}
-	return answer, nil
+	if method == http.MethodGet {
+		answer, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			return nil, &LoginError{Reason: "malformed"}
+		}
+		return answer, nil
+	}
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != "application/x-www-form-urlencoded" {
+		return nil, &LoginError{Reason: "malformed"}
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxCallback)
+	if err := r.ParseForm(); err != nil || r.URL.Query().Has("state") { // two answers in one
+		return nil, &LoginError{Reason: "malformed"}
+	}
+	return r.PostForm, nil
 }
 
 // establish makes the session of verified tokens; nothing is kept yet.
@@ -209,7 +213,7 @@ func (m *Manager) admit(ctx context.Context, rec *record) error {
 	at, err := m.ledger.RevokedAt(ctx, rec.ledgerKeys()...)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: %w", ErrStore, err)
+		return ledgerError(ctx, err)
 	case at.IsZero():
 		return nil
 	case at.Unix() > rec.IssuedAt:

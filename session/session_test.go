@@ -77,6 +77,16 @@ func TestErrorsSayWhetherNobodyIsSignedIn(t *testing.T) {
 	}
 }
 
+func TestALoginErrorSaysWhatItsOperatorCanDo(t *testing.T) {
+	for reason, want := range map[string][]string{"loop": {"cookies", "proxy", "store", "clock"}, "unknown-key": {"Config.Keys"}} {
+		for _, word := range want {
+			if text := (&session.LoginError{Reason: reason}).Error(); !strings.Contains(text, word) {
+				t.Errorf("%q does not name %s", text, word)
+			}
+		}
+	}
+}
+
 // printed is all that printing and logging show of values.
 func printed(values ...any) string {
 	var b bytes.Buffer
