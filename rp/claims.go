@@ -181,15 +181,27 @@ func (c Claims) Strings(path ...string) []string {
 	return all
 }
 
-// Merge lays other over c: other's members win, but for those that say who and what was verified (iss, sub, aud, exp, iat and the like).
+// Merge lays other over c: other's members win, but for those that say who and what was verified (iss, sub, aud, exp, iat, acr, amr and the like): these are
+// c's alone, unless c is empty. An e-mail address or phone number and the claim that it is verified are taken together: what was said of one address says nothing of another.
 func (c Claims) Merge(other Claims) Claims {
 	merged := maps.Clone(c.members)
 	if merged == nil {
 		merged = make(map[string]json.RawMessage, len(other.members))
 	}
 	for name, v := range other.members {
-		if _, ours := c.members[name]; !ours || !slices.Contains(registered, name) {
+		if len(c.members) == 0 || !isRegistered(name) {
 			merged[name] = v
+		}
+	}
+	for _, address := range []string{"email", "phone_number"} {
+		flag := address + "_verified"
+		if _, said := other.members[flag]; said && other.Has(address) || c.Text(address) == other.Text(address) {
+			continue
+		}
+		// Each of the two has at most one half from other now: the flag goes back to c's, and counts for c's address only.
+		delete(merged, flag)
+		if v, said := c.members[flag]; said && !other.Has(address) {
+			merged[flag] = v
 		}
 	}
 	raw, err := json.Marshal(merged)
@@ -197,6 +209,11 @@ func (c Claims) Merge(other Claims) Claims {
 		return c // cannot be: each member is valid JSON
 	}
 	return Claims{raw: raw, members: merged, stringBooleans: c.stringBooleans || other.stringBooleans}
+}
+
+// isRegistered reports whether name is one of registered, in whatever case: encoding/json would take it for that.
+func isRegistered(name string) bool {
+	return slices.ContainsFunc(registered, func(r string) bool { return strings.EqualFold(name, r) })
 }
 
 // MarshalJSON returns the object as it came.
