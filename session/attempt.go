@@ -21,6 +21,8 @@ const (
 	maxAttempts = 5
 	// maxAttemptBytes is what their cookies may take together; long ways back count.
 	maxAttemptBytes = 3500
+	// maxDrops is how many attempts one response deletes. A request may carry thousands of such names, and a header that deletes each would be longer than proxies take.
+	maxDrops = 32
 	// maxAttemptCookie is what one may take.
 	maxAttemptCookie = maxCookie - maxAttributes
 	// maxLoops completed logins within loopWindow that left no readable session are a loop.
@@ -110,6 +112,12 @@ func (m *Manager) pruneAttempts(w http.ResponseWriter, r *http.Request, size int
 		size int
 	}
 	var all []live
+	drops := 0
+	drop := func(name string) {
+		if drops++; drops <= maxDrops {
+			m.attempt.delete(w, name)
+		}
+	}
 	for name, value := range eachCookie(r) {
 		if !strings.HasPrefix(name, m.attemptPrefix()) {
 			continue
@@ -118,12 +126,12 @@ func (m *Manager) pruneAttempts(w http.ResponseWriter, r *http.Request, size int
 			all = append(all, live{name, a.Login.StartedAt, len(name) + len(value)})
 			size += len(name) + len(value)
 		} else {
-			m.attempt.delete(w, name)
+			drop(name)
 		}
 	}
 	slices.SortFunc(all, func(a, b live) int { return a.at.Compare(b.at) })
 	for len(all) > 0 && (len(all) >= maxAttempts || size > maxAttemptBytes) {
-		m.attempt.delete(w, all[0].name)
+		drop(all[0].name)
 		size -= all[0].size
 		all = all[1:]
 	}
