@@ -144,6 +144,16 @@ func (m *Manager) FinishLogout(w http.ResponseWriter, r *http.Request) (returnTo
 	return g.ReturnTo, nil
 }
 
+// RevokeAll ends all sessions of the user whose session r carries, as Revoke does. It asks the provider nothing, so that an outage there stops nobody.
+// ErrNone: r carries no session that is still good, and nobody is known by it. ErrStore: nothing durable was written; try again.
+func (m *Manager) RevokeAll(r *http.Request) error {
+	s, err := m.find(r, time.Now())
+	if err != nil {
+		return err
+	}
+	return m.Revoke(r.Context(), Revocation{Issuer: s.Issuer, Subject: s.Subject})
+}
+
 // Revocation names sessions: all of Subject, or those of the provider's session SID (or both), which began before Before.
 type Revocation struct {
 	Issuer       string // empty: the client's
