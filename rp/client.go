@@ -84,6 +84,9 @@ func (c *Client) RedirectURL() string { return c.cfg.RedirectURL }
 // PostLogoutRedirectURL returns Config.PostLogoutRedirectURL.
 func (c *Client) PostLogoutRedirectURL() string { return c.cfg.PostLogoutRedirectURL }
 
+// Leeway returns Config.Leeway, or its default.
+func (c *Client) Leeway() time.Duration { return c.leeway }
+
 // ResponseMode returns Config.ResponseMode: "" (the answer comes in the query) or "form_post" (in a POST's form).
 func (c *Client) ResponseMode() string { return c.cfg.ResponseMode }
 
