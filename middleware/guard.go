@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/latchkey-go/latchkey/rp"
 	"github.com/latchkey-go/latchkey/session"
@@ -70,6 +71,16 @@ func (g *Guard) redirectURL() *url.URL {
 func (g *Guard) origin() string {
 	u := g.redirectURL()
 	return u.Scheme + "://" + u.Host
+}
+
+// goodbyePath is the route of the return from the provider's logout; "" for none, and where that return is to the page after logout itself:
+// a route that only redirects there would never get anywhere.
+func (g *Guard) goodbyePath() string {
+	back := pathOf(g.Sessions.Client().PostLogoutRedirectURL())
+	if after := g.afterLogout(); strings.HasPrefix(after, "/") && pathOf(after) == back {
+		return ""
+	}
+	return back
 }
 
 // pathOf is the path of a URL of ours, "" for none.

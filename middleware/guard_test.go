@@ -511,6 +511,13 @@ func TestAWebSocketOfAnotherSiteIsRefused(t *testing.T) {
 		if resp := s.do(b, "GET", "/feed", "", headers...); resp.StatusCode != want {
 			t.Errorf("Origin %q: %d, want %d", origin, resp.StatusCode, want)
 		}
+		// By HTTP/2 it is a CONNECT (RFC 8441).
+		if resp := s.do(b, "CONNECT", "/feed", "", headers[:len(headers)-len(upgrade)]...); resp.StatusCode != want {
+			t.Errorf("CONNECT, Origin %q: %d, want %d", origin, resp.StatusCode, want)
+		}
+		if resp := s.do(b, "GET", "/public", "", headers...); resp.StatusCode != want {
+			t.Errorf("where a session is optional, Origin %q: %d, want %d", origin, resp.StatusCode, want)
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ const read = "Accept, Sec-Fetch-Dest, Sec-Fetch-Mode, Sec-Purpose, X-Requested-W
 // classify tells navigations from the rest. Fetch metadata is the browser's own word, which no page can change; without it Accept and the header of XHR libraries must do.
 func classify(r *http.Request) visit {
 	h := r.Header
-	if containsToken(h, "Connection", "upgrade") && h.Get("Upgrade") != "" {
+	if containsToken(h, "Connection", "upgrade") && h.Get("Upgrade") != "" || r.Method == http.MethodConnect { // the latter by HTTP/2 (RFC 8441)
 		return websocket
 	}
 	if h.Get("Sec-Purpose") != "" || strings.EqualFold(h.Get("Purpose"), "prefetch") || strings.EqualFold(h.Get("X-Moz"), "prefetch") {

@@ -38,11 +38,13 @@ func (g *Guard) RequireACR(next http.Handler, values ...string) http.Handler {
 	})
 }
 
-// RequireFresh is Require and a user who authenticated at the provider at most maxAge ago; else a login with max_age, whose auth_time is checked.
+// RequireFresh is Require and a user who authenticated at the provider at most maxAge ago, give or take the client's Leeway; else a login with max_age, whose auth_time is checked.
 // A session whose provider states no auth_time counts as old.
 func (g *Guard) RequireFresh(next http.Handler, maxAge time.Duration) http.Handler {
+	// Without the leeway that the login's own check allows, a provider whose clock is behind would be asked again and again.
+	leeway := g.Sessions.Client().Leeway()
 	return g.gate(next, func(s *session.Session) *demand {
-		if !s.AuthTime.IsZero() && time.Since(s.AuthTime) <= maxAge {
+		if !s.AuthTime.IsZero() && time.Since(s.AuthTime) <= max(maxAge, 0)+leeway {
 			return nil
 		}
 		return &demand{err: errStepUp, stepUp: func(p *rp.AuthParams) {
@@ -67,8 +69,18 @@ func (g *Guard) Optional(next http.Handler) http.Handler {
 			g.fail(w, r, err, "")
 			return
 		}
+		if g.foreignSocket(r) {
+			g.fail(w, r, errForeignSocket, "")
+			return
+		}
 		next.ServeHTTP(w, with(r, s))
 	})
+}
+
+// foreignSocket reports a WebSocket handshake by another site's page: the browser sends the cookie with it, and no other rule stands in the way of that page.
+func (g *Guard) foreignSocket(r *http.Request) bool {
+	from := r.Header.Get("Origin")
+	return from != "" && classify(r) == websocket && from != g.origin()
 }
 
 // demand is what a session lacks.
@@ -79,7 +91,6 @@ type demand struct {
 
 // gate is the one way to next.
 func (g *Guard) gate(next http.Handler, lacks func(s *session.Session) *demand) http.Handler {
-	origin := g.origin()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := g.load(w, r)
 		if errors.Is(err, session.ErrNone) {
@@ -90,8 +101,7 @@ func (g *Guard) gate(next http.Handler, lacks func(s *session.Session) *demand) 
 			g.fail(w, r, err, "")
 			return
 		}
-		if from := r.Header.Get("Origin"); from != "" && from != origin && classify(r) == websocket {
-			// The browser sends the cookie with any page's handshake, and no other rule stands in the way of that page.
+		if g.foreignSocket(r) {
 			g.fail(w, r, errForeignSocket, "")
 			return
 		}

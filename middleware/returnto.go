@@ -106,9 +106,8 @@ func (g *Guard) ours(to string) bool {
 	if err != nil {
 		return true
 	}
-	client := g.Sessions.Client()
 	switch path.Clean(u.Path) {
-	case g.loginPath(), g.logoutPath(), g.sessionPath(), pathOf(client.RedirectURL()), pathOf(client.PostLogoutRedirectURL()):
+	case g.loginPath(), g.logoutPath(), g.sessionPath(), pathOf(g.Sessions.Client().RedirectURL()), g.goodbyePath():
 		return true
 	}
 	return false

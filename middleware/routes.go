@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-go/latchkey/internal/problem"
 	"github.com/latchkey-go/latchkey/rp"
 	"github.com/latchkey-go/latchkey/session"
 )
@@ -24,8 +25,11 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 		g.log().Error("middleware: the redirect URL has no origin", slog.Any("error", err)) // cannot be: session.New has checked it
 	}
 	routes := map[string]http.HandlerFunc{}
-	if back := pathOf(client.PostLogoutRedirectURL()); back != "" {
+	switch back := pathOf(client.PostLogoutRedirectURL()); {
+	case g.goodbyePath() != "":
 		routes[back] = g.only(g.loggedOut, http.MethodGet)
+	case back != "":
+		routes[back] = g.loggedOutOr(next)
 	}
 	callback := []string{http.MethodGet}
 	if client.ResponseMode() == "form_post" {
@@ -116,7 +120,7 @@ func (g *Guard) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	var provider *rp.ProviderError
 	if errors.As(err, &provider) && provider.Description != "" {
-		g.log().LogAttrs(r.Context(), slog.LevelInfo, "middleware: the provider says", slog.String("code", quoted(provider.Code)), slog.String("description", quoted(provider.Description)))
+		g.log().LogAttrs(r.Context(), slog.LevelInfo, "middleware: the provider says", slog.String("code", problem.Quote(provider.Code)), slog.String("description", problem.Quote(provider.Description)))
 	}
 	g.fail(w, r, err, back)
 }
@@ -132,22 +136,24 @@ func (g *Guard) logout(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the form can't be read", http.StatusBadRequest)
 		return
 	}
-	var err error
+	var everywhere error
 	if r.PostForm.Get("everywhere") != "" {
-		err = g.revokeAll(w, r)
+		if everywhere = g.Sessions.RevokeAll(r); errors.Is(everywhere, session.ErrNone) {
+			everywhere = nil
+		}
 	}
-	to, endErr := g.Sessions.End(w, r, g.afterLogout())
-	if err = errors.Join(err, endErr); errors.Is(err, session.ErrStore) {
-		g.fail(w, r, err, "")
+	to, err := g.Sessions.End(w, r, g.afterLogout())
+	if everywhere != nil || errors.Is(err, session.ErrStore) {
+		g.fail(w, r, errors.Join(everywhere, err), "")
 		return
 	}
 	if err != nil {
 		// The session is gone; only the way to the provider is not known.
-		g.log().LogAttrs(r.Context(), slog.LevelWarn, "middleware: logged out here only", slog.String("error", quoted(err.Error())))
+		g.log().LogAttrs(r.Context(), slog.LevelWarn, "middleware: logged out here only", slog.String("error", problem.Quote(err.Error())))
 	}
 	w.Header().Set("Clear-Site-Data", `"cache"`)
 	if kind := classify(r); !kind.html() && r.Header.Get("Sec-Fetch-Mode") != "" {
-		writeJSON(w, http.StatusOK, "application/json", map[string]bool{"authenticated": false})
+		problem.WriteJSON(w, http.StatusOK, "application/json", map[string]bool{"authenticated": false})
 		return
 	}
 	if to == "" || r.PostForm.Get("local") != "" {
@@ -156,26 +162,27 @@ func (g *Guard) logout(w http.ResponseWriter, r *http.Request) {
 	redirect(w, to)
 }
 
-// revokeAll ends every session of this user, on every browser.
-func (g *Guard) revokeAll(w http.ResponseWriter, r *http.Request) error {
-	s, err := g.Sessions.Load(w, r)
-	if errors.Is(err, session.ErrNone) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return g.Sessions.Revoke(r.Context(), session.Revocation{Issuer: s.Issuer, Subject: s.Subject})
-}
-
 // loggedOut is where the provider sends the browser after its logout. A foreign or missing state changes nothing and says nothing.
 func (g *Guard) loggedOut(w http.ResponseWriter, r *http.Request) {
 	to, err := g.Sessions.FinishLogout(w, r)
 	if err != nil {
-		g.log().LogAttrs(r.Context(), slog.LevelInfo, "middleware: a return from a logout that is not known", slog.String("error", quoted(err.Error())))
+		g.log().LogAttrs(r.Context(), slog.LevelInfo, "middleware: a return from a logout that is not known", slog.String("error", problem.Quote(err.Error())))
 		to = g.afterLogout()
 	}
 	redirect(w, orElse(to, g.afterLogout()))
+}
+
+// loggedOutOr is loggedOut at a page of the application's: a return is sent on to the page without the provider's parameters, and all else is the page itself.
+func (g *Guard) loggedOutOr(next http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && r.URL.Query().Has("state") {
+			if to, err := g.Sessions.FinishLogout(w, r); err == nil {
+				redirect(w, orElse(to, g.afterLogout()))
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	}
 }
 
 // status is what scripts may know of a session.
@@ -220,7 +227,7 @@ func (g *Guard) session(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	claims := s.Claims()
-	writeJSON(w, http.StatusOK, "application/json", status{
+	problem.WriteJSON(w, http.StatusOK, "application/json", status{
 		Authenticated: true, Issuer: s.Issuer, Subject: s.Subject,
 		Name: claims.Name(), Email: claims.Email(), Picture: webURL(claims.Picture()),
 		LoginAt: stated(s.LoginAt), AuthTime: stated(s.AuthTime), ExpiresAt: stated(s.ExpiresAt), IdleUntil: stated(s.IdleUntil),
