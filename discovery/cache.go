@@ -30,6 +30,8 @@ type document[T any] struct {
 	name  string
 	where func() string // its URL, for errors of callers that went away
 	fetch func(context.Context) (T, time.Duration, error)
+	// succeed, where set, is told of a new document before it is published; old is nil for the first one.
+	succeed func(old, new *snapshot[T])
 
 	timeout, maxStale, cooldown time.Duration
 	log                         *slog.Logger
@@ -221,6 +223,9 @@ func (d *document[T]) keep(seq uint64, value T, lifetime time.Duration, now time
 	s := &snapshot[T]{value: value, seq: seq, expires: now.Add(lifetime)}
 	s.soft = now.Add(time.Duration(float64(lifetime) * (0.8 + 0.1*rand.Float64())))
 	s.stale = s.expires.Add(d.maxStale)
+	if d.succeed != nil {
+		d.succeed(d.current.Load(), s)
+	}
 	d.current.Store(s)
 }
 

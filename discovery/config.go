@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -130,7 +131,7 @@ func (cfg Config) staticKeys() (*keys, error) {
 	if len(cfg.Keys) == 0 {
 		return nil, nil
 	}
-	set := &keys{byID: map[string][]*key{}}
+	set := &keys{byID: map[string][]*PublishedKey{}}
 	for i, k := range cfg.Keys {
 		if err := jws.CheckKey(k.Public); err != nil {
 			return nil, fmt.Errorf("discovery: Config.Keys[%d] is %w", i, err)
@@ -141,7 +142,9 @@ func (cfg Config) staticKeys() (*keys, error) {
 		if k.ID == "" && len(set.byID[""]) > 0 {
 			return nil, errors.New("discovery: Config.Keys has more than one key without ID")
 		}
-		set.add(&key{id: k.ID, alg: k.Algorithm, public: k.Public})
+		static := &PublishedKey{id: k.ID, alg: k.Algorithm, public: k.Public}
+		static.until.Store(math.MaxInt64)
+		set.add(static)
 	}
 	return set, nil
 }

@@ -57,7 +57,7 @@ func New(cfg Config) (*Provider, error) {
 		timeout: timeout, maxStale: cfg.MaxStale, cooldown: cfg.Cooldown, log: cfg.Logger,
 	}
 	p.keys = &document[*keys]{
-		name: "keys", where: p.keysURL, fetch: p.fetchKeys,
+		name: "keys", where: p.keysURL, fetch: p.fetchKeys, succeed: succeedKeys,
 		timeout:  2 * timeout, // the metadata may have to be fetched first
 		maxStale: cfg.MaxStale, cooldown: cfg.Cooldown, log: cfg.Logger,
 	}

@@ -24,20 +24,13 @@ import (
 // maxKeys is how many keys a set may list; no honest provider comes near.
 const maxKeys = 1000
 
-// key is one public key that may verify signatures.
-type key struct {
-	id     string // kid; empty: none
-	alg    string // empty: any that fits
-	public crypto.PublicKey
-}
-
-// keys is a set of them, never changed once it is in use.
+// keys is a set of published keys, never changed once it is in use.
 type keys struct {
-	all  []*key
-	byID map[string][]*key // several keys may share a kid (RFC 7517 section 4.5)
+	all  []*PublishedKey
+	byID map[string][]*PublishedKey // several keys may share a kid (RFC 7517 section 4.5)
 }
 
-func (s *keys) add(k *key) {
+func (s *keys) add(k *PublishedKey) {
 	s.all = append(s.all, k)
 	s.byID[k.id] = append(s.byID[k.id], k)
 }
@@ -80,7 +73,7 @@ func parseKeys(raw []byte) (set *keys, passed []string, err error) {
 	if len(list) > maxKeys {
 		return nil, nil, fmt.Errorf("the key set has %d keys, more than %d", len(list), maxKeys)
 	}
-	set = &keys{byID: map[string][]*key{}}
+	set = &keys{byID: map[string][]*PublishedKey{}}
 	for _, raw := range list {
 		k, err := parseKey(raw)
 		if err != nil {
@@ -112,12 +105,13 @@ type jwk struct {
 	E      string   `json:"e"`
 	X      string   `json:"x"`
 	Y      string   `json:"y"`
+	Issuer string   `json:"issuer"` // whose tokens it signs, in a set of many tenants (Microsoft Entra)
 
 	D any `json:"d"` // private
 	K any `json:"k"` // symmetric
 }
 
-func parseKey(raw json.RawMessage) (*key, error) {
+func parseKey(raw json.RawMessage) (*PublishedKey, error) {
 	var j jwk
 	if err := strictjson.Unmarshal(raw, &j); err != nil {
 		return nil, errors.New("a key is no proper JWK")
@@ -142,7 +136,7 @@ func parseKey(raw json.RawMessage) (*key, error) {
 	if j.Alg != "" && !jws.Fits(j.Alg, public) {
 		return nil, fmt.Errorf("a key's alg %s does not fit its kty or crv", quote(j.Alg))
 	}
-	return &key{id: j.Kid, alg: j.Alg, public: public}, nil
+	return &PublishedKey{id: j.Kid, alg: j.Alg, issuer: j.Issuer, public: public}, nil
 }
 
 func (j *jwk) public() (crypto.PublicKey, error) {

@@ -41,6 +41,19 @@ func (k *KeySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 	if err != nil {
 		return nil, signatureError(err)
 	}
+	if _, err := k.Check(ctx, t, nil); err != nil {
+		return nil, err
+	}
+	return t.Payload, nil
+}
+
+// Turn bounds the signatures that are checked at once: it is called before each check, and what it returns after it. While keys are
+// fetched no turn is held. An error refuses the check.
+type Turn func(ctx context.Context) (done func(), err error)
+
+// Check is VerifySignature for the packages of this module that have parsed the token themselves. It says which key verified the
+// token, so that a result that is kept can end with its key. turn may be nil. Errors: those of VerifySignature and of turn.
+func (k *KeySet) Check(ctx context.Context, t *jws.Token, turn Turn) (*PublishedKey, error) {
 	if k == nil || k.provider == nil || k.provider.keys == nil {
 		return nil, &SignatureError{Check: "alg", Want: "a KeySet made by Provider.KeySet", Got: "an empty one, which accepts nothing"}
 	}
@@ -48,10 +61,8 @@ func (k *KeySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 		return nil, &SignatureError{Check: "alg", Want: strings.Join(k.algs, " or "), Got: quote(alg)}
 	}
 	if static := k.provider.static; static != nil {
-		if refused, _ := static.verify(t); refused != nil {
-			return nil, refused
-		}
-		return t.Payload, nil
+		key, _, err := static.verify(ctx, t, turn)
+		return key, err
 	}
 	doc := k.provider.keys
 	since := doc.started.Load()
@@ -60,12 +71,9 @@ func (k *KeySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 		return nil, err
 	}
 	for final := false; ; {
-		refused, unknown := s.value.verify(t)
-		if refused == nil {
-			return t.Payload, nil
-		}
-		if !unknown || final {
-			return nil, refused
+		key, unknown, err := s.value.verify(ctx, t, turn)
+		if err == nil || !unknown || final {
+			return key, err
 		}
 		if s, final, err = doc.newer(ctx, s, since); err != nil {
 			return nil, err
@@ -74,22 +82,30 @@ func (k *KeySet) VerifySignature(ctx context.Context, jwt string) ([]byte, error
 }
 
 // verify tries the keys that fit t. unknown: a key we have not seen yet might verify it.
-func (s *keys) verify(t *jws.Token) (refused *SignatureError, unknown bool) {
-	h := t.Header
+func (s *keys) verify(ctx context.Context, t *jws.Token, turn Turn) (verified *PublishedKey, unknown bool, err error) {
+	h := &t.Header
 	candidates := s.all
 	if h.Kid != "" {
 		if candidates = s.byID[h.Kid]; len(candidates) == 0 {
-			return &SignatureError{Check: "kid", Want: "the kid of a published key", Got: quote(h.Kid)}, true
+			return nil, true, &SignatureError{Check: "kid", Want: "the kid of a published key", Got: quote(h.Kid)}
 		}
 	}
+	var refused *SignatureError
 	tries := 0
 	for _, key := range candidates {
-		if key.alg != "" && key.alg != h.Alg || !jws.Fits(h.Alg, key.public) {
+		if !key.fits(h.Alg) {
 			continue
+		}
+		if tries == 0 && turn != nil {
+			done, err := turn(ctx)
+			if err != nil {
+				return nil, false, err
+			}
+			defer done()
 		}
 		err := t.Verify(key.public)
 		if err == nil {
-			return nil, false
+			return key, false, nil
 		}
 		refused = signatureError(err)
 		if tries++; tries == maxTries {
@@ -102,7 +118,7 @@ func (s *keys) verify(t *jws.Token) (refused *SignatureError, unknown bool) {
 			refused.Got = "none that fits under kid " + quote(h.Kid)
 		}
 	}
-	return refused, h.Kid == ""
+	return nil, h.Kid == "", refused
 }
 
 func signatureError(err error) *SignatureError {

@@ -2,25 +2,13 @@ package middleware
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/latchkey-go/latchkey/internal/problem"
 )
-
-// problemType is the base of problem types (RFC 9457 section 3.1.1); the kind is its fragment.
-const problemType = "https://github.com/latchkey-go/latchkey#"
-
-// problem is what scripts get.
-type problem struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail,omitempty"`
-	LoginURL  string `json:"login_url,omitempty"`
-	Reference string `json:"reference,omitempty"`
-}
 
 // fail answers with what err means; back is where a new login shall lead, "" for nowhere in particular.
 func (g *Guard) fail(w http.ResponseWriter, r *http.Request, err error, back string) {
@@ -53,7 +41,7 @@ func (g *Guard) answer(w http.ResponseWriter, r *http.Request, f *Failure) {
 		level = slog.LevelError
 	}
 	g.log().LogAttrs(r.Context(), level, "middleware: request failed", slog.Int("status", f.Status), slog.String("kind", f.Kind),
-		slog.String("reference", f.Reference), slog.String("path", quoted(r.URL.Path)), slog.String("error", quoted(f.Err.Error())))
+		slog.String("reference", f.Reference), slog.String("path", problem.Quote(r.URL.Path)), slog.String("error", problem.Quote(f.Err.Error())))
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	if f.RetryAfter > 0 {
@@ -67,30 +55,7 @@ func (g *Guard) answer(w http.ResponseWriter, r *http.Request, f *Failure) {
 		g.page(w, r, f)
 		return
 	}
-	writeJSON(w, f.Status, "application/problem+json", problem{
-		Type: problemType + f.Kind, Title: f.Title, Status: f.Status, Detail: f.Detail, LoginURL: f.RetryURL, Reference: f.Reference,
+	problem.Write(w, problem.Document{
+		Kind: f.Kind, Title: f.Title, Status: f.Status, Detail: f.Detail, LoginURL: f.RetryURL, Reference: f.Reference,
 	})
-}
-
-// quoted keeps hostile text in one line of a log, and short.
-func quoted(s string) string {
-	q := strconv.QuoteToASCII(s)
-	q = q[1 : len(q)-1]
-	if len(q) > 512 {
-		q = q[:512]
-	}
-	return q
-}
-
-func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		status, body = http.StatusInternalServerError, []byte(`{}`)
-	}
-	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
 }

@@ -37,7 +37,9 @@ var rooms = map[string]struct{ own, foreign, forbidden []string }{
 		foreign: []string{"github.com/gorilla/sessions", "github.com/gorilla/securecookie", "golang.org/x/oauth2"},
 	},
 	"session/sessiontest": {foreign: []string{"github.com/gorilla/sessions"}},
-	"middleware":          {own: []string{"session", "rp"}},
+	"middleware":          {own: []string{"session", "rp", "internal/problem"}},
+	"middleware/bearer":   {own: []string{"discovery", "rp/clientauth", "internal/fetch", "internal/jws", "internal/problem", "internal/strictjson"}},
+	"internal/problem":    {},
 }
 
 // TestRoomsImportOnlyTheRoomBelow parses the files: asking the go command would be answered from the test cache.
