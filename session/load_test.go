@@ -165,7 +165,7 @@ func TestATokenKeptByOneProcessIsNotSpentBySeveral(t *testing.T) {
 	}
 }
 
-// TestALoadTakesFewAllocations holds two for cookies and one for memory; the race detector empties pools at random, hence the slack.
+// TestALoadTakesFewAllocations holds three for cookies and two for memory; the race detector empties pools at random, hence the slack.
 func TestALoadTakesFewAllocations(t *testing.T) {
 	for name, config := range stores(t) {
 		v := newSite(t, setup{session: config()}).visitor()

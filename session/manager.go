@@ -276,18 +276,14 @@ type Ledger interface {
 	RevokedAt(ctx context.Context, keys ...string) (time.Time, error)
 }
 
-var (
-	noStoreValue = []string{"no-store"}
-	cookieValue  = []string{"Cookie"}
-)
-
-// private marks a response that reads or writes a session: no cache may give it to anyone else. The slices are shared and full, so that
-// an Add copies them.
+// private marks a response that reads or writes a session: no cache may give it to anyone else.
 func private(w http.ResponseWriter) {
 	h := w.Header()
-	h["Cache-Control"] = noStoreValue
+	// One piece of memory for both values, of this response alone: a handler may change its header in place.
+	values := &[2]string{"no-store", "Cookie"}
+	h["Cache-Control"] = values[0:1:1]
 	if vary := h["Vary"]; len(vary) == 0 {
-		h["Vary"] = cookieValue
+		h["Vary"] = values[1:2:2]
 	} else if !slices.ContainsFunc(vary, func(v string) bool { return strings.Contains(strings.ToLower(v), "cookie") }) {
 		h["Vary"] = append(slices.Clip(vary), "Cookie")
 	}
