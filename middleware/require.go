@@ -62,7 +62,7 @@ func (g *Guard) Optional(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := g.load(w, r)
 		if errors.Is(err, session.ErrNone) {
-			next.ServeHTTP(w, r)
+			private(w, r, next)
 			return
 		}
 		if err != nil {
@@ -73,7 +73,7 @@ func (g *Guard) Optional(next http.Handler) http.Handler {
 			g.fail(w, r, errForeignSocket, "")
 			return
 		}
-		next.ServeHTTP(w, with(r, s))
+		private(w, with(r, s), next)
 	})
 }
 
@@ -111,7 +111,7 @@ func (g *Guard) gate(next http.Handler, lacks func(s *session.Session) *demand) 
 				return
 			}
 		}
-		next.ServeHTTP(w, with(r, s))
+		private(w, with(r, s), next)
 	})
 }
 
