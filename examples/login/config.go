@@ -2,8 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"flag"
@@ -12,11 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
-	"time"
 
 	"github.com/gorilla/sessions"
+	"github.com/latchkey-go/latchkey/examples/internal/program"
 	"github.com/latchkey-go/latchkey/session"
 )
 
@@ -38,18 +35,10 @@ type config struct {
 	out                   io.Writer
 }
 
-// usageError is a mistake on the command line: one line on stderr, exit status 2.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-var errHelp = errors.New("help was asked for")
-
 func configure(args []string, getenv func(string) string, out io.Writer) (config, error) {
 	cfg := config{out: out}
 	var scopes, store, caFile string
 	flags := flag.NewFlagSet("login", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
 	flags.StringVar(&cfg.addr, "addr", "127.0.0.1:8080", "`address` to listen on")
 	flags.StringVar(&cfg.issuer, "issuer", getenv("OIDC_ISSUER"), "the provider's issuer `URL`; none: an embedded provider (OIDC_ISSUER)")
 	flags.StringVar(&cfg.clientID, "client-id", getenv("OIDC_CLIENT_ID"), "client `id` at the provider (OIDC_CLIENT_ID)")
@@ -60,37 +49,29 @@ func configure(args []string, getenv func(string) string, out io.Writer) (config
 	flags.StringVar(&store, "session", "cookie", "where sessions are kept: `cookie or memory`")
 	flags.StringVar(&caFile, "ca-file", "", "PEM `file` of certificate authorities to trust for the provider")
 	flags.BoolVar(&cfg.insecureHTTP, "insecure-http", false, "accept a provider at an http URL on a loopback address")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		flags.SetOutput(out)
-		fmt.Fprintln(out, "Usage: login [flags]\n\nA web application with login. Without -issuer it brings its own provider, with users alice and bob.\nLOGIN_SESSION_KEY (base64, 32 bytes) keeps sessions over a restart.")
-		flags.PrintDefaults()
-		return cfg, errHelp
-	case err != nil:
-		return cfg, usageError{fmt.Errorf("%w; run with -h to see the flags", err)}
-	case flags.NArg() > 0:
-		return cfg, usageError{fmt.Errorf("unexpected argument %q; all settings are flags, run with -h to see them", flags.Arg(0))}
+	if err := program.Parse(flags, args, out, "A web application with login. Without -issuer it brings its own provider, with users alice and bob.\nLOGIN_SESSION_KEY (base64, 32 bytes) keeps sessions over a restart."); err != nil {
+		return cfg, err
 	}
 	cfg.scopes = strings.Fields(scopes)
 	cfg.embedded = cfg.issuer == ""
 	if err := cfg.check(); err != nil {
-		return cfg, usageError{err}
+		return cfg, program.UsageError{Err: err}
 	}
 	for _, step := range []func() error{
-		func() error { return cfg.trust(caFile) },
+		func() (err error) { cfg.httpClient, err = program.Client(caFile); return err },
 		func() error { return cfg.readKeys(getenv("LOGIN_SESSION_KEY")) },
 		func() error { return cfg.openStore(store) },
 	} {
 		if err := step(); err != nil {
-			return cfg, usageError{err}
+			return cfg, program.UsageError{Err: err}
 		}
 	}
 	return cfg, nil
 }
 
 func (cfg *config) check() error {
-	if _, _, err := net.SplitHostPort(cfg.addr); err != nil {
-		return fmt.Errorf("-addr %q is no address; write HOST:PORT, such as 127.0.0.1:8080", cfg.addr)
+	if err := program.CheckAddr(cfg.addr); err != nil {
+		return err
 	}
 	if cfg.embedded {
 		if cfg.clientID != "" || cfg.clientSecret != "" {
@@ -101,33 +82,7 @@ func (cfg *config) check() error {
 	if cfg.clientID == "" {
 		return errors.New("-issuer needs -client-id; register this application at the provider and pass the id it gives")
 	}
-	issuer, err := url.Parse(cfg.issuer)
-	if err != nil || issuer.Host == "" {
-		return fmt.Errorf("-issuer %q is no URL; write it as the provider does, such as https://login.example", cfg.issuer)
-	}
-	if issuer.Scheme == "http" && !cfg.insecureHTTP {
-		return errors.New("-issuer is an http URL; use https, or -insecure-http for a provider on this machine")
-	}
-	return nil
-}
-
-// trust makes the client for calls to the provider.
-func (cfg *config) trust(caFile string) error {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	cfg.httpClient = &http.Client{Transport: transport, Timeout: 10 * time.Second}
-	if caFile == "" {
-		return nil
-	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return fmt.Errorf("-ca-file: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("-ca-file %s holds no PEM certificate", caFile)
-	}
-	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
-	return nil
+	return program.CheckIssuer(cfg.issuer, cfg.insecureHTTP)
 }
 
 // readKeys takes the cookie key from the environment, so that sessions outlive a restart, or makes one.
@@ -162,13 +117,9 @@ func (cfg *config) openStore(name string) error {
 
 // settle fills in the URLs that depend on where the application listens.
 func (cfg *config) settle(addr net.Addr) {
-	host, port, _ := net.SplitHostPort(addr.String())
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	cfg.addr = net.JoinHostPort(host, port)
+	cfg.addr = program.Reach(addr)
 	if cfg.redirectURL == "" {
-		cfg.redirectURL = "http://" + net.JoinHostPort(host, port) + "/auth/callback"
+		cfg.redirectURL = "http://" + cfg.addr + "/auth/callback"
 	}
 	if u, err := url.Parse(cfg.redirectURL); err == nil {
 		cfg.postLogoutRedirectURL = u.Scheme + "://" + u.Host + "/auth/logged-out"

@@ -4,45 +4,33 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
+	"github.com/latchkey-go/latchkey/examples/internal/program"
 	"github.com/latchkey-go/latchkey/middleware"
 	"github.com/latchkey-go/latchkey/rp"
 	"github.com/latchkey-go/latchkey/session"
 )
 
 func main() {
-	cfg, err := configure(os.Args[1:], os.Getenv, os.Stdout)
-	if err == nil {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		err = run(ctx, cfg)
-	}
-	var usage usageError
-	switch {
-	case errors.Is(err, errHelp):
-	case errors.As(err, &usage):
-		fmt.Fprintln(os.Stderr, "login:", err)
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "login:", err)
-		os.Exit(1)
-	}
+	program.Main("login", func(ctx context.Context) error {
+		cfg, err := configure(os.Args[1:], os.Getenv, os.Stdout)
+		if err != nil {
+			return err
+		}
+		return run(ctx, cfg)
+	})
 }
 
 // run serves the application until ctx ends.
 func run(ctx context.Context, cfg config) error {
-	listener, err := net.Listen("tcp", cfg.addr)
+	listener, err := program.Listen(cfg.addr)
 	if err != nil {
-		return usageError{fmt.Errorf("-addr: %w; choose another with -addr 127.0.0.1:PORT", err)}
+		return err
 	}
 	defer listener.Close()
 	cfg.settle(listener.Addr())
@@ -55,19 +43,10 @@ func run(ctx context.Context, cfg config) error {
 	}
 	app, err := application(cfg)
 	if err != nil {
-		return usageError{err} // what the constructors refuse is a setting
+		return program.UsageError{Err: err} // what the constructors refuse is a setting
 	}
-	server := &http.Server{Handler: app, ReadHeaderTimeout: 10 * time.Second}
-	context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		_ = server.Shutdown(ctx)
-	})
 	cfg.announce()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return program.Serve(ctx, listener, app)
 }
 
 // application is all there is to login: a client, its sessions, a guard, and the handlers behind it.

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/latchkey-go/latchkey/examples/internal/program"
 )
 
 func env(pairs ...string) func(string) string {
@@ -52,7 +54,7 @@ func TestMistakesOnTheCommandLineAreOneClearLine(t *testing.T) {
 		{nil, env("OIDC_ISSUER", "https://login.example"), "-client-id"},
 	} {
 		_, err := configure(c.args, c.env, io.Discard)
-		var usage usageError
+		var usage program.UsageError
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%v: %v, want one line with %q", c.args, err, c.want)
 		}
@@ -238,7 +240,7 @@ func TestTheOrdersServiceWantsAToken(t *testing.T) {
 
 func TestHelpListsTheFlags(t *testing.T) {
 	var out bytes.Buffer
-	if _, err := configure([]string{"-h"}, env(), &out); !errors.Is(err, errHelp) || !strings.Contains(out.String(), "-issuer") {
+	if _, err := configure([]string{"-h"}, env(), &out); !errors.Is(err, program.ErrHelp) || !strings.Contains(out.String(), "-issuer") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
