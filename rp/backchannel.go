@@ -3,6 +3,7 @@ package rp
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,8 @@ const maxAnswer = 512 << 10
 // answer is the only copy of what it was traded for, so nobody's closed browser tab may throw it away. The time-out is our own.
 func (c *Client) tokenContext(ctx context.Context, md *discovery.Metadata) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
-	stack := &tokenAnswers{base: c.authenticated("token", md), secret: c.cfg.ClientSecret}
+	base, sent := c.authenticated("token", md)
+	stack := &tokenAnswers{base: base, sent: sent}
 	// No Timeout here: a client whose own time is up rewrites the error, and with it the chain that says what happened.
 	return context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: stack, CheckRedirect: stay}), cancel
 }
@@ -40,14 +42,34 @@ func (c *Client) tokenContext(ctx context.Context, md *discovery.Metadata) (cont
 // stay keeps a client where it was sent: followed, a 307 re-sends code, verifier and secret to a stranger.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// authenticated is the stack without the reader of token answers. endpoint names it in errors.
-func (c *Client) authenticated(endpoint string, md *discovery.Metadata) http.RoundTripper {
+// authenticated is the stack without the reader of token answers, for one call: sent gathers what must not come back in an error. endpoint names it in errors.
+func (c *Client) authenticated(endpoint string, md *discovery.Metadata) (stack http.RoundTripper, sent *proofs) {
+	sent = &proofs{Method: c.auth(md), secrets: []string{c.cfg.ClientSecret}}
 	return &clientauth.Transport{
-		Method:   c.auth(md),
+		Method:   sent,
 		Issuer:   c.cfg.Issuer,
 		ClientID: c.cfg.ClientID,
 		Base:     &limit{client: c.http, endpoint: endpoint},
+	}, sent
+}
+
+// proofs is a method that remembers what it and the caller put into the requests of one call: whatever proves who we are, a server may quote it.
+type proofs struct {
+	clientauth.Method
+	secrets []string
+}
+
+func (p *proofs) Authenticate(ctx context.Context, r *clientauth.Request) error {
+	err := p.Method.Authenticate(ctx, r)
+	p.secrets = append(p.secrets, secretsOf(r.Form)...)
+	if _, proof, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok {
+		p.secrets = append(p.secrets, proof)
+		if pair, err := base64.StdEncoding.DecodeString(proof); err == nil {
+			_, secret, _ := strings.Cut(string(pair), ":")
+			p.secrets = append(p.secrets, secret)
+		}
 	}
+	return err
 }
 
 // oauth2Config is x/oauth2's view of this client. It holds no secret, and names the style: found out by trial, a failed
@@ -79,7 +101,8 @@ func (c *Client) call(ctx context.Context, endpoint, target string, form url.Val
 		return nil, fmt.Errorf("rp: the provider's %s endpoint is no URL", endpoint)
 	}
 	req.Header.Set("Accept", "application/json")
-	resp, err := c.authenticated(endpoint, md).RoundTrip(req)
+	stack, sent := c.authenticated(endpoint, md)
+	resp, err := stack.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +112,7 @@ func (c *Client) call(ctx context.Context, endpoint, target string, form url.Val
 	}
 	answer := &fetch.Response{Status: resp.StatusCode, Header: resp.Header, Body: body}
 	if answer.Status < 200 || answer.Status > 299 {
-		return nil, providerError(endpoint, answer, append(secretsOf(form), c.cfg.ClientSecret)...)
+		return nil, providerError(endpoint, answer, sent.secrets...)
 	}
 	return answer, nil
 }

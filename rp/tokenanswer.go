@@ -23,19 +23,11 @@ import (
 // passes on a clean copy. x/oauth2 by itself takes form encoding and text/plain, any token_type, "ACCESS_TOKEN" for
 // "access_token", an expiry of 0 for never, and keeps a failure's whole body in its error.
 type tokenAnswers struct {
-	base   http.RoundTripper
-	secret string
+	base http.RoundTripper
+	sent *proofs // by base
 }
 
 func (t *tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
-	secrets := []string{t.secret}
-	if req.GetBody != nil {
-		if body, err := req.GetBody(); err == nil {
-			sent, _ := io.ReadAll(body)
-			form, _ := url.ParseQuery(string(sent))
-			secrets = append(secrets, secretsOf(form)...)
-		}
-	}
 	out := req.Clone(req.Context())
 	out.Header.Set("Accept", "application/json")
 	resp, err := t.base.RoundTrip(out)
@@ -47,7 +39,7 @@ func (t *tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		e := providerError("token", &fetch.Response{Status: resp.StatusCode, Header: resp.Header, Body: body}, secrets...)
+		e := providerError("token", &fetch.Response{Status: resp.StatusCode, Header: resp.Header, Body: body}, t.sent.secrets...)
 		return answer(resp.StatusCode, cleanHeader(resp.Header), e.body()), nil
 	}
 	clean, err := cleanTokens(resp.Header.Get("Content-Type"), body)
@@ -59,7 +51,7 @@ func (t *tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if json.Unmarshal(clean, &failed) == nil && failed.Error != nil {
 		// An error under a 200, as some providers answer.
-		e := providerError("token", &fetch.Response{Status: resp.StatusCode, Body: clean}, secrets...)
+		e := providerError("token", &fetch.Response{Status: resp.StatusCode, Body: clean}, t.sent.secrets...)
 		if e.Code == "" {
 			e.Err = errors.New("its error is no string")
 			return nil, e
@@ -201,6 +193,7 @@ func providerError(endpoint string, r *fetch.Response, secrets ...string) *Provi
 		for _, secret := range secrets {
 			if secret != "" {
 				s = strings.ReplaceAll(s, secret, "[redacted]")
+				s = strings.ReplaceAll(s, url.QueryEscape(secret), "[redacted]") // as it was on the wire
 			}
 		}
 		return printable(s, most)

@@ -74,15 +74,15 @@ func (c *Client) getUserInfo(ctx context.Context, target, accessToken string) (*
 	if resp.Status != http.StatusOK {
 		failed := providerError("userinfo", resp, accessToken)
 		if failed.Code == "" {
-			failed.Code = challengeCode(resp.Header)
+			failed.Code = challengeCode(resp.Header, accessToken)
 		}
 		return nil, failed
 	}
 	return resp, nil
 }
 
-// challengeCode is the error of a Bearer challenge (RFC 6750 section 3), "" when there is none.
-func challengeCode(h http.Header) string {
+// challengeCode is the error of a Bearer challenge (RFC 6750 section 3), "" when there is none. One that quotes the token does not get it into a log.
+func challengeCode(h http.Header, token string) string {
 	for _, challenge := range h.Values("WWW-Authenticate") {
 		scheme, params, _ := strings.Cut(challenge, " ")
 		if !strings.EqualFold(scheme, "Bearer") {
@@ -91,7 +91,7 @@ func challengeCode(h http.Header) string {
 		for param := range strings.SplitSeq(params, ",") {
 			name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
 			if strings.EqualFold(name, "error") {
-				return printable(strings.Trim(value, `"`), 64)
+				return printable(strings.ReplaceAll(strings.Trim(value, `"`), token, "[redacted]"), 64)
 			}
 		}
 	}
