@@ -108,15 +108,12 @@ func typeError(err error) error {
 }
 
 // String names issuer, client and end; the rest is personal.
-func (t *Token) String() string {
-	if t == nil {
-		return "bearer.Token(none)"
-	}
+func (t Token) String() string {
 	return fmt.Sprintf("bearer.Token{Issuer: %q, ClientID: %q, Expiry: %s}", t.Issuer, t.ClientID, t.Expiry.UTC().Format(time.RFC3339))
 }
 
 // Format prints String for every verb.
-func (t *Token) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
+func (t Token) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
 
 // LogValue is String.
-func (t *Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
