@@ -29,7 +29,7 @@ func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, returnTo string,
 	if err != nil {
 		return "", err
 	}
-	a := &attempt{Login: login, ReturnTo: returnTo}
+	a := &attempt{Login: login, ReturnTo: returnTo, Old: m.toReplace(r)}
 	if l := m.readLoop(r); l.Count > 0 && !m.readable(r) {
 		a.Loops, a.LoopedAt = l.Count, l.Since
 	}
@@ -40,16 +40,19 @@ func (m *Manager) Begin(w http.ResponseWriter, r *http.Request, returnTo string,
 }
 
 // readable reports whether the session cookie that a login left can be read back.
-func (m *Manager) readable(r *http.Request) bool { return m.carried(r) != nil }
+func (m *Manager) readable(r *http.Request) bool {
+	rec, _ := m.carried(r)
+	return rec != nil
+}
 
-// carried is the record of the session that r carries, whatever its state; nil: none.
-func (m *Manager) carried(r *http.Request) *record {
+// carried is the record of the session that r carries, whatever its state, and its keeper's name for it; nil: none.
+func (m *Manager) carried(r *http.Request) (*record, keptID) {
 	var k kept
 	rec := &record{}
 	if m.keep.load(r, &k) != nil || m.decode(k.data, rec) != nil {
-		return nil
+		return nil, keptID{}
 	}
-	return rec
+	return rec, k.id
 }
 
 // Accept decides on a login that passed every check of the protocol, before a session exists: app is data of the application's to
@@ -57,7 +60,8 @@ func (m *Manager) carried(r *http.Request) *record {
 type Accept func(ctx context.Context, s *Session) (app any, err error)
 
 // Finish ends a login at the callback: r is the callback request (GET query, or POST form when the client's response mode is form_post), and the attempt
-// that its state names is used up, whatever comes of it. A new session under a new identifier replaces the one r carries, if any. accept may be nil.
+// that its state names is used up, whatever comes of it. A new session under a new identifier replaces the one r carries, if any, or the one that Begin's request
+// carried where browsers keep the session's cookie from the callback (form_post, SameSite Strict). accept may be nil.
 // returnTo is set whenever the attempt was found, also with an error.
 // Errors: ErrNoLogin (*LoginError with its reason), those of rp.Client.Finish and UserInfo, accept's own, ErrTooLarge, ErrStore.
 func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) (s *Session, returnTo string, err error) {
@@ -88,11 +92,11 @@ func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) 
 	if s, err = m.establish(r.Context(), tokens, accept); err != nil {
 		return nil, a.ReturnTo, err
 	}
-	old := m.carried(r)
+	old, _ := m.carried(r)
 	if err := m.keep.create(w, r, m.encode(&s.rec), s.ExpiresAt); err != nil {
 		return nil, a.ReturnTo, err
 	}
-	if err := m.forget(r.Context(), old); err != nil {
+	if err := m.replace(r, old, a); err != nil {
 		m.log.LogAttrs(r.Context(), slog.LevelError, "session: copies of a replaced session's cookie live on", slog.Any("error", err))
 	}
 	m.afterLogin(w, a)

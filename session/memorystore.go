@@ -231,6 +231,8 @@ func (m *memoryKeeper) remove(w http.ResponseWriter, r *http.Request, k *kept) e
 	return nil
 }
 
+func (m *memoryKeeper) discard(id keptID) { m.store.table.remove(m.kind(), id) }
+
 func (m *memoryKeeper) exclusive() bool { return true }
 
 func (m *memoryKeeper) kind() memoryName { return memoryName{m.name, false} }
