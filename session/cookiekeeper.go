@@ -74,3 +74,5 @@ func (c *cookieKeeper) remove(w http.ResponseWriter, r *http.Request, _ *kept) e
 }
 
 func (c *cookieKeeper) exclusive() bool { return false }
+
+func (c *cookieKeeper) final() bool { return false }

@@ -264,6 +264,8 @@ func (g *gorillaKeeper) forget(r *http.Request) (http.Header, error) {
 
 func (g *gorillaKeeper) exclusive() bool { return false }
 
+func (g *gorillaKeeper) final() bool { return false }
+
 // headersOnly collects the cookies a store sets.
 type headersOnly struct{ h http.Header }
 

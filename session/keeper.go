@@ -27,6 +27,13 @@ type keeper interface {
 	remove(w http.ResponseWriter, r *http.Request, k *kept) error
 	// exclusive reports whether the store lives in this process alone, so that one refresh in the process is one refresh.
 	exclusive() bool
+	// final reports whether a removed record is gone for every copy of its cookie.
+	final() bool
+}
+
+// owningKeeper is implemented by keepers that can list a user's records, and read what the ledger says of them in the same breath.
+type owningKeeper interface {
+	createFor(w http.ResponseWriter, r *http.Request, data []byte, expires time.Time, whose *owned) error
 }
 
 // kept is a loaded record and where it came from.
@@ -61,7 +68,7 @@ type cookieAttributes struct {
 var (
 	errNoRecord = errors.New("session: no record")
 	errConflict = errors.New("session: the record was changed by another request")
-	errUnmade   = errors.New("session: an empty store: make it with NewCookieStore or NewMemoryStore")
+	errUnmade   = errors.New("session: an empty store: make it with NewCookieStore, NewMemoryStore or NewServerStore")
 	errEnded    = fmt.Errorf("%w: %w", errNoRecord, ErrExpired)
 )
 
@@ -78,6 +85,11 @@ func newKeeper(store sessions.Store, attributes cookieAttributes, keys [][]byte)
 			return nil, errUnmade
 		}
 		return &memoryKeeper{store: s, cookieAttributes: attributes}, nil
+	case *ServerStore:
+		if s == nil || s.backend == nil {
+			return nil, errUnmade
+		}
+		return &serverKeeper{store: s, cookieAttributes: attributes}, nil
 	case nil:
 		return nil, errors.New("session: no store")
 	default:

@@ -13,7 +13,7 @@ import (
 // eachKeeper runs test for all ways to keep a record.
 func eachKeeper(t *testing.T, test func(t *testing.T, k keeper)) {
 	t.Helper()
-	for _, name := range []string{"CookieStore", "MemoryStore", "gorilla CookieStore", "gorilla FilesystemStore"} {
+	for _, name := range []string{"CookieStore", "MemoryStore", "ServerStore", "gorilla CookieStore", "gorilla FilesystemStore"} {
 		t.Run(name, func(t *testing.T) { test(t, keeperNamed(t, name)) })
 	}
 }
@@ -27,6 +27,8 @@ func keeperNamed(t testing.TB, name string) keeper {
 		store, err = NewCookieStore(key(1))
 	case "MemoryStore":
 		store, err = NewMemoryStore(MemoryConfig{})
+	case "ServerStore":
+		store, err = NewServerStore(NewMemoryBackend(0), key(1))
 	case "gorilla CookieStore":
 		store = sessions.NewCookieStore(key(2))
 	case "gorilla FilesystemStore":

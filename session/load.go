@@ -68,7 +68,7 @@ func (m *Manager) find(r *http.Request, at time.Time) (*Session, error) {
 	if now >= s.rec.ExpiresAt || m.cfg.Idle > 0 && now >= seen+int64(m.cfg.Idle/time.Second) {
 		return nil, ErrExpired
 	}
-	if err := m.revoked(r.Context(), &s.rec); err != nil {
+	if err := m.checkLedger(r.Context(), s); err != nil {
 		return nil, err
 	}
 	s.show(m.cfg.Idle, seen)
@@ -126,10 +126,22 @@ func (m *Manager) revoked(ctx context.Context, rec *record) error {
 	if err != nil {
 		return ledgerError(ctx, err)
 	}
-	if !at.IsZero() && min(rec.IssuedAt, rec.LoginAt) <= at.Unix() {
+	return rec.judge(at)
+}
+
+func (rec *record) judge(revokedAt time.Time) error {
+	if !revokedAt.IsZero() && min(rec.IssuedAt, rec.LoginAt) <= revokedAt.Unix() {
 		return ErrRevoked
 	}
 	return nil
+}
+
+// checkLedger is revoked for a session that was just loaded: its store may have brought what the ledger says along.
+func (m *Manager) checkLedger(ctx context.Context, s *Session) error {
+	if h, ok := s.from.handle.(*serverHandle); ok && m.ledgerIn(h.store) && h.cookie.marksOf(&s.rec) {
+		return s.rec.judge(h.revokedAt)
+	}
+	return m.revoked(ctx, &s.rec)
 }
 
 // ledgerError is an outage of the ledger, unless it is only that the one who asked has left.

@@ -93,7 +93,7 @@ func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) 
 		return nil, a.ReturnTo, err
 	}
 	old, _ := m.carried(r)
-	if err := m.keep.create(w, r, m.encode(&s.rec), s.ExpiresAt); err != nil {
+	if err := m.create(w, r, s); err != nil {
 		return nil, a.ReturnTo, err
 	}
 	if err := m.replace(r, old, a); err != nil {
@@ -101,6 +101,19 @@ func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) 
 	}
 	m.afterLogin(w, a)
 	return s, a.ReturnTo, nil
+}
+
+// create keeps a new session, and says whose it is where that is of use.
+func (m *Manager) create(w http.ResponseWriter, r *http.Request, s *Session) error {
+	rec := &s.rec
+	if k, ok := m.keep.(owningKeeper); ok {
+		whose := &owned{issuer: rec.Issuer, subject: rec.Subject, user: ledgerName("sub", rec.Issuer, rec.Subject)}
+		if rec.SID != "" {
+			whose.sid = ledgerName("sid", rec.Issuer, rec.SID)
+		}
+		return k.createFor(w, r, m.encode(rec), s.ExpiresAt, whose)
+	}
+	return m.keep.create(w, r, m.encode(rec), s.ExpiresAt)
 }
 
 // answer reads the callback's parameters from where the client asked for them.

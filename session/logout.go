@@ -67,9 +67,9 @@ func (m *Manager) End(w http.ResponseWriter, r *http.Request, returnTo string) (
 }
 
 // forget writes a session's own end into the ledger: a request that was under way may yet hand the browser a renewed cookie, and copies of a cookie can't
-// be taken back otherwise. A store of this process needs no such note, its record is gone.
+// be taken back otherwise. A store on the server needs no such note, its record is gone.
 func (m *Manager) forget(ctx context.Context, rec *record) error {
-	if rec == nil || m.keep.exclusive() {
+	if rec == nil || m.keep.final() {
 		return nil
 	}
 	at := time.Now()

@@ -37,7 +37,7 @@ type Config struct {
 	Keys [][]byte
 	// Store keeps the sessions; nil: cookies sealed under Keys. Any gorilla store works; what such a store can't promise stands in the package documentation.
 	Store sessions.Store
-	// Ledger remembers what was revoked; nil: a bounded one in memory, which is the truth for one process.
+	// Ledger remembers what was revoked; nil: the one in a ServerStore's backend, else a bounded one in memory, which is the truth for one process.
 	Ledger Ledger
 	// Lifetime is the absolute end of a session counted from login; zero: 12 hours.
 	Lifetime time.Duration
@@ -115,6 +115,9 @@ func New(client *rp.Client, cfg Config) (*Manager, error) {
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
+	}
+	if own, ok := cfg.Store.(*ServerStore); ok && m.ledger == nil && own != nil {
+		m.ledger = NewBackendLedger(own.backend)
 	}
 	if m.ledger == nil {
 		m.ledger = NewMemoryLedger(0)
@@ -224,6 +227,9 @@ func (m *Manager) openStores(secure bool) error {
 	}
 	var err error
 	m.keep, err = newKeeper(store, cookieAttributes{name: m.name, secure: secure, sameSite: m.cfg.SameSite}, keys)
+	if s, ok := m.keep.(*serverKeeper); ok {
+		s.idle = m.cfg.Idle
+	}
 	return err
 }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -231,9 +232,14 @@ func (m *memoryKeeper) remove(w http.ResponseWriter, r *http.Request, k *kept) e
 	return nil
 }
 
-func (m *memoryKeeper) discard(id keptID) { m.store.table.remove(m.kind(), id) }
+func (m *memoryKeeper) discard(_ context.Context, id keptID) error {
+	m.store.table.remove(m.kind(), id)
+	return nil
+}
 
 func (m *memoryKeeper) exclusive() bool { return true }
+
+func (m *memoryKeeper) final() bool { return true }
 
 func (m *memoryKeeper) kind() memoryName { return memoryName{m.name, false} }
 

@@ -1,6 +1,9 @@
 package session
 
-import "net/http"
+import (
+	"context"
+	"net/http"
+)
 
 // replaced names the session that a login will replace, in the attempt.
 type replaced struct {
@@ -12,7 +15,7 @@ type replaced struct {
 
 // discarder is a keeper that finds a record without a request. What the others keep of it stays until its end; the ledger refuses it.
 type discarder interface {
-	discard(id keptID)
+	discard(ctx context.Context, id keptID) error
 }
 
 // blind reports whether the callback comes without the session's cookie: the provider's page makes the request, and only a cookie for all sites' goes with its POST,
@@ -42,7 +45,9 @@ func (m *Manager) replace(r *http.Request, carried *record, a *attempt) error {
 	old := a.Old
 	if old != nil && (carried == nil || carried.ID != old.ID) {
 		if store, ok := m.keep.(discarder); ok && len(old.Key) == len(keptID{}) {
-			store.discard(keptID(old.Key))
+			if err := store.discard(r.Context(), keptID(old.Key)); err != nil {
+				return err
+			}
 		}
 		if err := m.forget(r.Context(), &record{ID: old.ID, IssuedAt: old.IssuedAt, ExpiresAt: old.ExpiresAt}); err != nil {
 			return err

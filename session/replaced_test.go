@@ -135,10 +135,11 @@ func TestAnAttemptNamesTheOldSessionOnlyWhereItsCookieWillBeMissing(t *testing.T
 		return len(v.jar[names[0]].value)
 	}
 	sent := size("", http.SameSiteLaxMode)
-	if n := size("form_post", http.SameSiteNoneMode); n != sent {
+	const jitter = 8 // of the time in it
+	if n := size("form_post", http.SameSiteNoneMode); n < sent-jitter || n > sent+jitter {
 		t.Errorf("with SameSite None an attempt takes %d bytes, and %d where the cookie is sent", n, sent)
 	}
-	if n := size("form_post", http.SameSiteLaxMode); n <= sent || n > sent+200 {
+	if n := size("form_post", http.SameSiteLaxMode); n <= sent+jitter || n > sent+200 {
 		t.Errorf("with form_post an attempt takes %d bytes, and %d where the cookie is sent", n, sent)
 	}
 }

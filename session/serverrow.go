@@ -1,0 +1,210 @@
+package session
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// serverRow is a session as a ServerStore keeps it: a card that the store's keys open, so that the sessions of a user can be listed, and a body that opens only
+// with the cookie's secret as well. A touch rewrites the card alone.
+type serverRow struct {
+	version uint64
+	owner   Key
+	made    time.Time
+	seen    time.Time // the last use noted; zero: none
+	expires time.Time // the absolute end
+	until   time.Time // when the backend may forget it: the absolute end, or the idle one
+	device  string    // the User-Agent it was made with, shortened
+	body    []byte    // the record, opened
+	sealed  []byte    // the body, sealed; what a touch writes again
+}
+
+// Data of an item: form, length of the sealed card (2 bytes), the sealed card, the sealed body.
+const (
+	rowForm   = 1
+	rowHeader = 3
+	cardSize  = 1 + 3*8 // and the device
+)
+
+func (row *serverRow) appendCard(b []byte) []byte {
+	b = append(b, rowForm)
+	for _, t := range []time.Time{row.made, row.seen, row.expires} {
+		n := int64(0)
+		if !t.IsZero() {
+			n = t.Unix()
+		}
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	return append(b, row.device...)
+}
+
+func (row *serverRow) parseCard(b []byte) bool {
+	if len(b) < cardSize || b[0] != rowForm {
+		return false
+	}
+	for i, t := range []*time.Time{&row.made, &row.seen, &row.expires} {
+		*t = unix(int64(binary.BigEndian.Uint64(b[1+8*i:])))
+	}
+	row.device = string(b[cardSize:])
+	return true
+}
+
+// splitRow returns the sealed card and body of an item's data.
+func splitRow(data []byte) (card, body []byte, ok bool) {
+	if len(data) < rowHeader || data[0] != rowForm {
+		return nil, nil, false
+	}
+	n := rowHeader + int(binary.BigEndian.Uint16(data[1:]))
+	if n > len(data) {
+		return nil, nil, false
+	}
+	return data[rowHeader:n], data[n:], true
+}
+
+// bodyKey makes the session's own key: nothing else is sealed under it, so random nonces can't run out.
+func (r *bodyRoot) aead(c *serverCookie) (cipher.AEAD, error) {
+	key, err := hkdf.Expand(sha256.New, r.root, string(c.secret[:]), 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+func (s *ServerStore) sealBody(c *serverCookie, key Key, body []byte) ([]byte, error) {
+	aead, err := s.bodies[0].aead(c)
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	sealed := append(make([]byte, 0, len(body)+sealOverhead), sealVersion)
+	sealed = append(sealed, s.bodies[0].id[:]...)
+	return aead.Seal(sealed, nil, body, key[:]), nil
+}
+
+func (s *ServerStore) openBody(c *serverCookie, key Key, sealed []byte) ([]byte, error) {
+	if len(sealed) < sealOverhead || sealed[0] != sealVersion {
+		return nil, errNoRecord
+	}
+	for i := range s.bodies {
+		if string(sealed[1:sealHeader]) != string(s.bodies[i].id[:]) {
+			continue
+		}
+		aead, err := s.bodies[i].aead(c)
+		if err != nil {
+			return nil, fmt.Errorf("session: %w", err)
+		}
+		if plain, err := aead.Open(nil, nil, sealed[sealHeader:], key[:]); err == nil {
+			return plain, nil
+		}
+	}
+	return nil, errNoRecord
+}
+
+// parse opens item into a row. errNoRecord: it doesn't open.
+func (s *ServerStore) parse(c *serverCookie, key Key, item Item) (*serverRow, error) {
+	card, sealed, ok := splitRow(item.Data)
+	if !ok {
+		return nil, errNoRecord
+	}
+	row := &serverRow{version: item.Version, owner: item.Owner, until: item.Expires, sealed: sealed}
+	if err := s.openCard(key, card, row); err != nil {
+		return nil, err
+	}
+	if ends(row.expires) {
+		return nil, errEnded
+	}
+	var err error
+	row.body, err = s.openBody(c, key, sealed)
+	return row, err
+}
+
+func (s *ServerStore) openCard(key Key, card []byte, row *serverRow) error {
+	plain, err := s.cards.openBound(nil, card, key[:])
+	if err != nil {
+		return err
+	}
+	if !row.parseCard(plain) {
+		return errNoRecord
+	}
+	return nil
+}
+
+// load reads one session, without the ledger.
+func (s *ServerStore) load(ctx context.Context, kind, name string, c *serverCookie, k *kept) error {
+	key := itemKey(kind, name, c.id[:])
+	items, err := s.get(ctx, key)
+	if err != nil {
+		return err
+	}
+	if items[0].Version == 0 {
+		return errNoRecord
+	}
+	row, err := s.parse(c, key, items[0])
+	if err != nil {
+		return err
+	}
+	*k = kept{data: row.body, seen: row.seen, expires: row.expires, version: row.version, id: keptID(key), handle: &serverHandle{store: s, cookie: *c, row: row}}
+	return nil
+}
+
+func (s *ServerStore) get(ctx context.Context, keys ...Key) ([]Item, error) {
+	limited, cancel := call(ctx)
+	defer cancel()
+	items, err := s.backend.Get(limited, keys...)
+	if err == nil && len(items) != len(keys) {
+		err = fmt.Errorf("%d items for %d keys", len(items), len(keys))
+	}
+	if err != nil {
+		return nil, backendError(ctx, err)
+	}
+	return items, nil
+}
+
+// put writes row under the version that it says, in place of from. errConflict: another write came first, or the session is gone.
+func (s *ServerStore) put(ctx context.Context, kind, name string, c *serverCookie, row *serverRow, from uint64) error {
+	key := itemKey(kind, name, c.id[:])
+	if row.body != nil {
+		var err error
+		if row.sealed, err = s.sealBody(c, key, row.body); err != nil {
+			return err
+		}
+	}
+	card := s.cards.sealBound(nil, row.appendCard(nil), key[:])
+	data := binary.BigEndian.AppendUint16(append(make([]byte, 0, rowHeader+len(card)+len(row.sealed)), rowForm), uint16(len(card)))
+	data = append(append(data, card...), row.sealed...)
+	if len(data) > maxEntry {
+		return fmt.Errorf("%w: %q has %d bytes and a backend takes at most %d each", ErrTooLarge, name, len(data), maxEntry)
+	}
+	limited, cancel := call(ctx)
+	defer cancel()
+	err := s.backend.Put(limited, key, Item{Data: data, Version: row.version, Expires: row.until, Owner: row.owner}, from)
+	if errors.Is(err, ErrConflict) {
+		return errConflict
+	}
+	if err != nil {
+		return backendError(ctx, err)
+	}
+	return nil
+}
+
+func (s *ServerStore) delete(ctx context.Context, key Key) error {
+	limited, cancel := call(ctx)
+	defer cancel()
+	if err := s.backend.Delete(limited, key, 0); err != nil {
+		return backendError(ctx, err)
+	}
+	return nil
+}
+
+// backendError is an outage of the backend, unless it is only that the one who asked has left.
+func backendError(ctx context.Context, err error) error { return ledgerError(ctx, err) }
