@@ -16,7 +16,7 @@ const (
 	// maxFlights bounds what is remembered, of saved and of unsaved ones each.
 	maxFlights = 20_000
 	// refreshTimeout bounds a refresh with its save, whatever its caller does.
-	refreshTimeout = 30 * time.Second
+	refreshTimeout = 30*time.Second + userInfoTimeout
 	// patience is how long a request waits for a refresh while its access token is still good.
 	patience = 2 * time.Second
 )
@@ -41,6 +41,8 @@ type flight struct {
 	over      bool      // err ended the session
 	retryAt   time.Time // when a failed flight may be followed by another
 	fails     int
+
+	without *record // what to save when rec does not fit with the UserInfo it was given
 
 	key       [32]byte
 	settledAt time.Time

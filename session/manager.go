@@ -56,7 +56,8 @@ type Config struct {
 	SingleProcess bool
 	// OutliveTokens keeps a session without a refresh token until Lifetime although its tokens have expired. Zero: it ends with the earlier of access and ID token.
 	OutliveTokens bool
-	// UserInfo fetches the UserInfo claims at login; Session.Claims shows them over the ID token's. An endpoint that can't be reached fails the login.
+	// UserInfo fetches the UserInfo claims at login and at each refresh; Session.Claims shows them over the ID token's. An endpoint that can't be reached fails the login; a refresh it does
+	// not fail: Session.Claims then shows what the ID token says, and of the UserInfo before it what the ID token is silent about, until the next refresh.
 	UserInfo bool
 	// Logger gets refreshes that fail and stores that don't answer, never a token; nil: discarded.
 	Logger *slog.Logger

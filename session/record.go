@@ -30,6 +30,7 @@ type record struct {
 	SeenAt       int64 // last use known when saved
 	TokenExpiry  int64
 	RefreshAt    int64
+	OldInfo      int64 // 1: a refresh brought a newer ID token and no UserInfo beside it
 }
 
 const recordVersion = 1
@@ -56,6 +57,7 @@ const (
 	tagSeenAt
 	tagTokenExpiry
 	tagRefreshAt
+	tagOldInfo
 	tagEnd // one past the last
 )
 
@@ -195,6 +197,8 @@ func (rec *record) number(tag byte) *int64 {
 		return &rec.TokenExpiry
 	case tagRefreshAt:
 		return &rec.RefreshAt
+	case tagOldInfo:
+		return &rec.OldInfo
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 const (
 	firstRetry = 5 * time.Second
 	lastRetry  = time.Minute
+	// userInfoTimeout bounds what UserInfo may add to a refresh, whose tokens are not saved before.
+	userInfoTimeout = 5 * time.Second
 )
 
 // fly sends the refresh token once, saves what comes, and only then lets anyone see it.
@@ -53,6 +55,7 @@ func (f *refresher) spend(ctx context.Context, r *http.Request, flight *flight, 
 		flight.unchecked = err
 	} else {
 		rec.renew(tokens)
+		f.ask(ctx, flight, &rec)
 	}
 	if err := f.m.revoked(ctx, &rec); errors.Is(err, ErrRevoked) {
 		flight.rec, flight.err, flight.over = rec, err, true
@@ -93,7 +96,7 @@ func (rec *record) renew(tokens *rp.Tokens) {
 		rec.Scope = joinScope(tokens.Scope)
 	}
 	if id := tokens.IDToken; id != nil {
-		rec.IDToken = tokens.RawIDToken
+		rec.IDToken, rec.OldInfo = tokens.RawIDToken, 1
 		if id.ACR != "" {
 			rec.ACR = id.ACR
 		}
@@ -104,6 +107,25 @@ func (rec *record) renew(tokens *rp.Tokens) {
 	now := time.Now()
 	rec.SeenAt = max(rec.SeenAt, now.Unix())
 	rec.schedule(now, tokens.OAuth2.Expiry)
+}
+
+// ask fetches UserInfo for the new tokens. They are worth more than it: when it can't be had, what is known stays, under the newer ID token.
+func (f *refresher) ask(ctx context.Context, flight *flight, rec *record) {
+	if !f.m.cfg.UserInfo {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, userInfoTimeout)
+	defer cancel()
+	info, err := f.m.client.UserInfo(ctx, rec.AccessToken, rec.Subject)
+	switch {
+	case errors.Is(err, rp.ErrNoEndpoint):
+	case err != nil:
+		f.m.log.LogAttrs(ctx, slog.LevelWarn, "session: refreshed without UserInfo", slog.String("session", shortID(rec)), slog.Any("error", err))
+	default:
+		without := *rec
+		flight.without = &without
+		rec.UserInfo, rec.OldInfo = info.Raw(), 0
+	}
 }
 
 // fail sorts a failure: the session is over, or the provider is to be asked again later.
@@ -141,6 +163,10 @@ func (f *refresher) save(r *http.Request, flight *flight, k *kept, rec record) (
 			// Logged out meanwhile: what came is not for anyone. A removed session is never revived.
 			flight.err, flight.over = ErrNone, true
 			return nil
+		case errors.Is(err, ErrTooLarge) && flight.without != nil:
+			f.m.log.LogAttrs(r.Context(), slog.LevelError, "session: refreshed without UserInfo, which does not fit any more", slog.String("session", shortID(&rec)), slog.Any("error", err))
+			rec, flight.without = *flight.without, nil
+			flight.rec = rec
 		case errors.Is(err, ErrTooLarge):
 			// Its token is spent and the new one can't be kept: nothing is left to go on with.
 			flight.err, flight.over = err, true

@@ -58,7 +58,7 @@ func (s *Session) AMR() []string { return s.Claims().Strings("amr") }
 // Scope is what was granted.
 func (s *Session) Scope() []string { return strings.Fields(s.rec.Scope) }
 
-// Claims are the ID token's, with UserInfo's over them when Config.UserInfo is set.
+// Claims are the ID token's, with UserInfo's over them when Config.UserInfo is set; or, when a refresh brought an ID token and UserInfo could not be had, what UserInfo said before under the newer ID token's.
 func (s *Session) Claims() rp.Claims {
 	if known := s.claims.Load(); known != nil {
 		return *known
@@ -69,7 +69,10 @@ func (s *Session) Claims() rp.Claims {
 	}
 	if len(s.rec.UserInfo) > 0 {
 		if info, err := rp.NewClaims(s.rec.UserInfo); err == nil {
-			claims = claims.Merge(info)
+			id := claims
+			if claims = id.Merge(info); s.rec.OldInfo != 0 {
+				claims = claims.Merge(id) // over UserInfo, which still adds nothing to what was verified
+			}
 		}
 	}
 	if s.client != nil {
