@@ -62,7 +62,8 @@ type Accept func(ctx context.Context, s *Session) (app any, err error)
 // Finish ends a login at the callback: r is the callback request (GET query, or POST form when the client's response mode is form_post), and the attempt
 // that its state names is used up, whatever comes of it. A new session under a new identifier replaces the one r carries, if any, or the one that Begin's request
 // carried where browsers keep the session's cookie from the callback (form_post, SameSite Strict). accept may be nil.
-// returnTo is set whenever the attempt was found, also with an error.
+// returnTo is set whenever the attempt was found, also with an error. The tokens of a login that fails after they came, as when accept refuses it, are revoked
+// at the provider when that has a revocation endpoint, in 3 seconds at most, and failing that is only logged.
 // Errors: ErrNoLogin (*LoginError with its reason), those of rp.Client.Finish and UserInfo, accept's own, ErrTooLarge, ErrStore.
 func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) (s *Session, returnTo string, err error) {
 	private(w)
@@ -89,6 +90,11 @@ func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) 
 	if err != nil {
 		return nil, a.ReturnTo, err
 	}
+	defer func() {
+		if s == nil { // a panic of accept counts
+			m.giveBack(r.Context(), tokens.OAuth2)
+		}
+	}()
 	if s, err = m.establish(r.Context(), tokens, accept); err != nil {
 		return nil, a.ReturnTo, err
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey/rp"
+	"golang.org/x/oauth2"
 )
 
 const (
@@ -83,13 +84,26 @@ func (m *Manager) forget(ctx context.Context, rec *record) error {
 }
 
 func (m *Manager) revokeTokens(ctx context.Context, rec *record) {
-	if rec.RefreshToken == "" {
-		return
+	if rec.RefreshToken != "" {
+		m.revokeToken(ctx, rec.RefreshToken, "refresh_token", "session: the refresh token of an ended session could not be revoked")
 	}
+}
+
+// giveBack revokes what a login that failed after it has got: nobody has it, so nobody else can. With a refresh token its whole grant goes (RFC 7009 section 2.1).
+func (m *Manager) giveBack(ctx context.Context, tokens *oauth2.Token) {
+	token, hint := tokens.RefreshToken, "refresh_token"
+	if token == "" {
+		token, hint = tokens.AccessToken, "access_token"
+	}
+	m.revokeToken(ctx, token, hint, "session: the tokens of a login that failed could not be revoked")
+}
+
+// revokeToken does not depend on who asks still being there, and does not keep them for long.
+func (m *Manager) revokeToken(ctx context.Context, token, hint, complaint string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	if err := m.client.Revoke(ctx, rec.RefreshToken, "refresh_token"); err != nil && !errors.Is(err, rp.ErrNoEndpoint) {
-		m.log.LogAttrs(ctx, slog.LevelWarn, "session: the refresh token of an ended session could not be revoked", slog.Any("error", err))
+	if err := m.client.Revoke(ctx, token, hint); err != nil && !errors.Is(err, rp.ErrNoEndpoint) {
+		m.log.LogAttrs(ctx, slog.LevelWarn, complaint, slog.Any("error", err))
 	}
 }
 
