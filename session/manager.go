@@ -134,7 +134,8 @@ func New(client *rp.Client, cfg Config) (*Manager, error) {
 	if err := m.openStores(secure); err != nil {
 		return nil, err
 	}
-	m.mayRefresh = m.keep.exclusive() || cfg.SingleProcess
+	_, leases := m.keep.(leaser)
+	m.mayRefresh = leases || m.keep.exclusive() || cfg.SingleProcess
 	if !m.mayRefresh && slices.Contains(client.Scopes(), "offline_access") {
 		return nil, errors.New("session: the client asks for offline_access, but this store can't take a lease, so two replicas would spend one refresh token twice: " +
 			"set Config.SingleProcess if this process serves all sessions, use NewMemoryStore, or drop the scope")

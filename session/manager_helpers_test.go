@@ -107,6 +107,9 @@ func stores(t testing.TB) map[string]func() session.Config {
 		"memory": func() session.Config {
 			return session.Config{Store: memoryStore(t)}
 		},
+		"server": func() session.Config {
+			return session.Config{Store: serverStore(t, session.NewMemoryBackend(0))}
+		},
 	}
 }
 
@@ -127,6 +130,15 @@ func allStores(t testing.TB) map[string]func() session.Config {
 		return session.Config{SingleProcess: true, Store: s}
 	}
 	return all
+}
+
+func serverStore(t testing.TB, b session.Backend) *session.ServerStore {
+	t.Helper()
+	s, err := session.NewServerStore(b, testKey(40))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func memoryStore(t testing.TB) *session.MemoryStore {

@@ -20,27 +20,45 @@ const (
 
 // fly sends the refresh token once, saves what comes, and only then lets anyone see it.
 func (f *refresher) fly(ctx context.Context, r *http.Request, flight *flight, k *kept, old record) {
-	unsaved := f.spend(ctx, r, flight, k, old)
+	var held *lease // nil: the store is this process's own
+	unsaved := f.spend(ctx, r, flight, k, old, &held)
+	if held != nil && unsaved == nil {
+		held.release(ctx, flight.retryAt)
+	}
 	f.land(flight, unsaved == nil)
 	if flight.over && flight.rec.RefreshToken != "" {
 		f.m.revokeTokens(ctx, &flight.rec) // the logout that came between could not know it
 	}
 	if unsaved != nil {
 		f.saveLater(r, flight, unsaved)
+		if held != nil {
+			held.release(ctx, time.Time{})
+		}
 	}
 }
 
 // spend fills flight. It returns the record it was loaded from when the new one is not saved yet.
-func (f *refresher) spend(ctx context.Context, r *http.Request, flight *flight, k *kept, old record) (unsaved *kept) {
+func (f *refresher) spend(ctx context.Context, r *http.Request, flight *flight, k *kept, old record, held **lease) (unsaved *kept) {
 	prev, err := rp.ParseIDToken(old.IDToken)
 	if err != nil {
 		flight.err, flight.over = ErrNone, true
 		return nil
 	}
+	if l, ok := f.m.keep.(leaser); ok {
+		if *held = f.take(ctx, r, flight, l, k, &old); *held == nil {
+			return nil
+		}
+	}
 	if k = f.reread(ctx, r, flight, k, &old); k == nil {
 		return nil
 	}
+	if *held != nil && !f.intend(ctx, r, flight, *held, &old) {
+		return nil
+	}
 	tokens, err := f.m.client.Refresh(ctx, old.RefreshToken, prev)
+	if *held != nil && rp.IsInvalidGrant(err) && f.adopt(r, flight, &old) {
+		return nil // a replica that was believed dead had won
+	}
 	if err != nil && (tokens == nil || tokens.OAuth2 == nil || tokens.OAuth2.RefreshToken == "" || tokens.OAuth2.RefreshToken == old.RefreshToken) {
 		f.fail(ctx, flight, &old, err)
 		return nil
