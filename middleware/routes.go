@@ -204,7 +204,7 @@ type status struct {
 	LogoutURL     string     `json:"logout_url,omitempty"`
 }
 
-// session tells who is signed in and until when, and answers 401 with the login URL when nobody is; a POST refreshes first. It is a use of the session like any other: polling it keeps the session from idling out.
+// session tells who is signed in and until when, and answers 401 with the login URL when nobody is; a POST refreshes first, unless that was done in the last 10 seconds. It is a use of the session like any other: polling it keeps the session from idling out.
 func (g *Guard) session(w http.ResponseWriter, r *http.Request) {
 	load := g.Sessions.Load
 	if r.Method == http.MethodPost {

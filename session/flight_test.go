@@ -170,6 +170,7 @@ func TestALateRequestDoesNotTurnTokensBack(t *testing.T) {
 			if _, err := v.refresh(); err != nil {
 				t.Fatal(err)
 			}
+			time.Sleep(10 * time.Second)
 		}
 		newest := v.mustLoad()
 		if got, err := slow.refresh(); err != nil || access(got) != access(newest) {

@@ -39,17 +39,39 @@ func (m *Manager) Load(w http.ResponseWriter, r *http.Request) (*Session, error)
 // errUnchecked: the last refresh rotated the token, but what came with it could not be judged, and its next try is not due yet.
 var errUnchecked = fmt.Errorf("session: the renewed tokens can't be checked yet: %w", rp.ErrUnavailable)
 
-// Refresh is Load, refreshing now whether due or not; ErrNoRefreshToken when the session can't be.
+// refreshInterval is the least time between two refreshes of a session of which the later one is not due: users can ask for them, and the provider limits all of them together.
+const refreshInterval = 10 * time.Second
+
+// Refresh is Load, refreshing now whether due or not, unless the session was refreshed less than 10 seconds ago: then it is returned as it is, so that no user can make the
+// provider busy. ErrNoRefreshToken when the session can't be refreshed.
 func (m *Manager) Refresh(w http.ResponseWriter, r *http.Request) (*Session, error) {
 	private(w)
-	s, err := m.find(r, time.Now())
+	now := time.Now()
+	s, err := m.find(r, now)
 	if err != nil {
 		return nil, err
 	}
 	if !s.CanRefresh() {
 		return nil, ErrNoRefreshToken
 	}
-	return m.renew(w, r, s, true)
+	newest, known := &s.rec, m.refresh.latest(&s.rec)
+	if known != nil {
+		newest = &known.rec
+	}
+	switch {
+	case newest.due(now) || !newest.refreshedSince(now.Add(-refreshInterval)):
+		return m.renew(w, r, s, true)
+	case known != nil:
+		return m.renew(w, r, s, false)
+	case s.rec.ended(now):
+		return nil, errUnchecked
+	}
+	return s, nil
+}
+
+// refreshedSince is false too for a time that a clock which was ahead has left.
+func (rec *record) refreshedSince(t time.Time) bool {
+	return rec.RefreshedAt > t.Unix() && rec.RefreshedAt <= time.Now().Unix()
 }
 
 // find opens the session of r and checks its ends and the ledger; it writes nothing.

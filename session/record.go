@@ -31,6 +31,7 @@ type record struct {
 	TokenExpiry  int64
 	RefreshAt    int64
 	OldInfo      int64 // 1: a refresh brought a newer ID token and no UserInfo beside it
+	RefreshedAt  int64
 }
 
 const recordVersion = 1
@@ -58,6 +59,7 @@ const (
 	tagTokenExpiry
 	tagRefreshAt
 	tagOldInfo
+	tagRefreshedAt
 	tagEnd // one past the last
 )
 
@@ -199,6 +201,8 @@ func (rec *record) number(tag byte) *int64 {
 		return &rec.RefreshAt
 	case tagOldInfo:
 		return &rec.OldInfo
+	case tagRefreshedAt:
+		return &rec.RefreshedAt
 	}
 	return nil
 }

@@ -66,6 +66,7 @@ func (f *refresher) spend(ctx context.Context, r *http.Request, flight *flight, 
 	rec := old
 	rec.Version++
 	rec.UserInfo, rec.App = old.UserInfo, old.App
+	rec.RefreshedAt = time.Now().Unix()
 	if err != nil {
 		// The token was rotated, but the new ID token can't be judged now: keep the new refresh token and nothing else, and come back soon.
 		rec.RefreshToken = tokens.OAuth2.RefreshToken

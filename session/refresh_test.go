@@ -129,6 +129,7 @@ func TestARefreshTokenThatDoesNotRotateIsUsedAgain(t *testing.T) {
 			}
 			got = next
 		}
+		time.Sleep(10 * time.Second)
 		if forced, err := v.refresh(); err != nil || access(forced) == access(got) {
 			t.Errorf("Refresh: %v, want a new token", err)
 		}
@@ -269,6 +270,7 @@ func TestRefreshRefreshesNow(t *testing.T) {
 			if last = got; access(v.mustLoad()) != access(got) {
 				t.Fatal("the refreshed tokens were not kept")
 			}
+			time.Sleep(10 * time.Second)
 		}
 	})
 	inBubble(t, func(t *testing.T, config session.Config) {

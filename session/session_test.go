@@ -126,6 +126,7 @@ func TestNothingPrintedOrLoggedShowsASecret(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		show = append(show, v.mustLoad())
 		s.provider.TokenFault(rptest.BadSignature)
+		time.Sleep(10 * time.Second)
 		_, err = v.refresh()
 		fail(err)
 		s.provider.ClearFaults()
