@@ -197,7 +197,7 @@ func (f *refresher) save(r *http.Request, flight *flight, k *kept, rec record) (
 				continue
 			}
 			var stored record
-			if f.m.decode(fresh.data, &stored) == nil && stored.RefreshToken != rec.RefreshToken && stored.Version > rec.Version {
+			if f.m.decode(fresh.data, &stored) == nil && stored.ID == rec.ID && stored.Version >= rec.Version {
 				flight.rec = stored // another one was faster
 				return nil
 			}
