@@ -50,6 +50,7 @@ type lease struct {
 	version              uint64 // of the session when it was asked for
 	expires              time.Time
 	stop                 context.CancelFunc // of the renewals
+	log                  *slog.Logger
 }
 
 // Data of a lease's item: held, or not to be had for a while because a refresh has just failed.
@@ -102,7 +103,8 @@ func (l *lease) acquire(ctx context.Context) error {
 			case <-ticker.C:
 				// A lease that was lost is not taken back: the save's version decides then.
 				item.Expires = time.Now().Add(leaseLife)
-				if errors.Is(l.put(renewing, l.key, item, l.holder), ErrConflict) {
+				var err error
+				if !contained(ctx, l.log, func() { err = l.put(renewing, l.key, item, l.holder) }) || errors.Is(err, ErrConflict) {
 					return
 				}
 			}
@@ -169,6 +171,7 @@ func (f *refresher) take(ctx context.Context, r *http.Request, flight *flight, l
 		flight.err, flight.over = ErrNone, true
 		return nil
 	}
+	held.log = f.m.log
 	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
 		err := held.acquire(ctx)
 		if err == nil {

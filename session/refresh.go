@@ -21,20 +21,35 @@ const (
 // fly sends the refresh token once, saves what comes, and only then lets anyone see it.
 func (f *refresher) fly(ctx context.Context, r *http.Request, flight *flight, k *kept, old record) {
 	var held *lease // nil: the store is this process's own
-	unsaved := f.spend(ctx, r, flight, k, old, &held)
-	if held != nil && unsaved == nil {
-		held.release(ctx, flight.retryAt)
+	var unsaved *kept
+	if !contained(ctx, f.m.log, func() { unsaved = f.spend(ctx, r, flight, k, old, &held) }) {
+		unsaved = f.crashed(flight, k)
+	}
+	release := func(retryAt time.Time) {
+		if held != nil {
+			contained(ctx, f.m.log, func() { held.release(ctx, retryAt) })
+		}
+	}
+	if unsaved == nil {
+		release(flight.retryAt)
 	}
 	f.land(flight, unsaved == nil)
 	if flight.over && flight.rec.RefreshToken != "" {
-		f.m.revokeTokens(ctx, &flight.rec) // the logout that came between could not know it
+		contained(ctx, f.m.log, func() { f.m.revokeTokens(ctx, &flight.rec) }) // the logout that came between could not know it
 	}
 	if unsaved != nil {
 		f.saveLater(r, flight, unsaved)
-		if held != nil {
-			held.release(ctx, time.Time{})
-		}
+		release(time.Time{})
 	}
+}
+
+// crashed sorts a panic: tokens that had come by then are kept like those that a store does not take.
+func (f *refresher) crashed(flight *flight, k *kept) (unsaved *kept) {
+	if flight.rec.ID != "" && flight.err == nil {
+		return k
+	}
+	flight.over, flight.err, flight.retryAt = false, errPanic, time.Now().Add(lastRetry)
+	return nil
 }
 
 // spend fills flight. It returns the record it was loaded from when the new one is not saved yet.
@@ -74,9 +89,10 @@ func (f *refresher) spend(ctx context.Context, r *http.Request, flight *flight, 
 		flight.unchecked = err
 	} else {
 		rec.renew(tokens)
-		f.ask(ctx, flight, &rec)
+		contained(ctx, f.m.log, func() { f.ask(ctx, flight, &rec) })
 	}
-	if err := f.m.revoked(ctx, &rec); errors.Is(err, ErrRevoked) {
+	contained(ctx, f.m.log, func() { err = f.m.revoked(ctx, &rec) })
+	if errors.Is(err, ErrRevoked) {
 		flight.rec, flight.err, flight.over = rec, err, true
 		return nil
 	}
@@ -223,7 +239,8 @@ func (f *refresher) saveLater(r *http.Request, done *flight, k *kept) {
 	r = r.Clone(ctx)
 	for wait := firstRetry / 10; time.Now().Add(wait).Before(until); wait = min(2*wait, lastRetry) {
 		time.Sleep(wait)
-		if f.save(r, &flight{}, k, done.rec) == nil {
+		left := k
+		if contained(ctx, f.m.log, func() { left = f.save(r, &flight{}, k, done.rec) }); left == nil {
 			f.savedLate(done)
 			return
 		}
