@@ -2,39 +2,40 @@ package strictjson
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
-	"strings"
+	"math/bits"
 	"unicode/utf8"
 )
 
-// scanner walks text whose grammar encoding/json has judged good, so it looks only for what that lets pass.
+// scanner checks everything in one walk: whoever verifies a token per request pays for this per request. Its methods take the index
+// of a token and return the index behind it, or bad.
 type scanner struct {
-	data  []byte
-	at    int
-	names []name                         // of every object open at this moment, innermost last
-	each  func(name, value []byte) error // members of the outermost object; nil when nobody asks
+	data []byte
+	err  error // why, if it is more than the grammar
 }
 
-// name is a member's name without its escapes.
-type name struct {
-	text []byte
-	hash uint32 // equal for names that strings.EqualFold equates
-}
+const bad = -1
 
-// few is how many names are compared one by one before a map takes over: a hostile object must not cost its square.
-const few = 64
-
-// check walks data once. Depth counts objects and arrays open around a value.
+// check does not keep each in the scanner, so that the caller's closure can stay on its stack. The same goes for names.
 func check(data []byte, each func(name, value []byte) error) error {
-	if !json.Valid(data) {
-		return grammar(data)
+	var space [32]name
+	s := scanner{data: data}
+	i, c := next(data, 0)
+	if c == '{' {
+		i = s.object(i, 1, space[:0], each)
+	} else {
+		i = s.value(i, c, 0, space[:0])
 	}
-	if !utf8.Valid(data) {
-		return &Error{Rule: "utf8", Detail: "invalid UTF-8"}
+	if i != bad {
+		if i, _ = next(data, i); i == len(data) {
+			return nil
+		}
 	}
-	var space [16]name
-	s := scanner{data: data, names: space[:0], each: each}
-	return s.value(0)
+	if s.err != nil {
+		return s.err
+	}
+	return grammar(data)
 }
 
 // grammar says what is wrong in words that name the usual causes.
@@ -57,184 +58,246 @@ func grammar(data []byte) error {
 	return &Error{Rule: "grammar", Detail: detail}
 }
 
-func (s *scanner) blanks() {
-	for s.at < len(s.data) && s.data[s.at] <= ' ' {
-		s.at++
-	}
+func (s *scanner) fail(rule, detail string) int {
+	s.err = &Error{Rule: rule, Detail: detail}
+	return bad
 }
 
-func (s *scanner) value(depth int) error {
-	s.blanks()
-	switch s.data[s.at] {
-	case '{':
-		return s.object(depth + 1)
-	case '[':
-		return s.array(depth + 1)
+// next skips blanks. At the end it returns 0 as well as for a NUL: no token begins with either.
+func next(data []byte, i int) (int, byte) {
+	const blanks = 1<<' ' | 1<<'\t' | 1<<'\n' | 1<<'\r'
+	for ; i < len(data); i++ {
+		if c := data[i]; c > ' ' || blanks>>c&1 == 0 {
+			return i, c
+		}
+	}
+	return i, 0
+}
+
+// value begins with c at i; depth counts the objects and arrays open around it; free is room for names.
+func (s *scanner) value(i int, c byte, depth int, free []name) int {
+	switch c {
 	case '"':
-		_, err := s.text()
-		return err
+		i, _ = s.text(i)
+		return i
+	case '{':
+		return s.object(i, depth+1, free, nil)
+	case '[':
+		return s.array(i, depth+1, free)
+	case 't':
+		return s.literal(i, "true")
+	case 'f':
+		return s.literal(i, "false")
+	case 'n':
+		return s.literal(i, "null")
 	}
-	for s.at < len(s.data) { // a number, true, false or null
-		switch c := s.data[s.at]; {
-		case c <= ' ', c == ',', c == ']', c == '}':
-			return nil
-		}
-		s.at++
-	}
-	return nil
+	return s.number(i)
 }
 
-var errDepth = &Error{Rule: "depth", Detail: "nested too deep"}
-
-func (s *scanner) array(depth int) error {
-	if depth > MaxDepth {
-		return errDepth
+func (s *scanner) literal(i int, word string) int {
+	if end := i + len(word); end <= len(s.data) && string(s.data[i:end]) == word {
+		return end
 	}
-	s.at++
-	for s.blanks(); s.data[s.at] != ']'; s.blanks() {
-		if err := s.value(depth); err != nil {
-			return err
-		}
-		if s.blanks(); s.data[s.at] == ',' {
-			s.at++
-		}
-	}
-	s.at++
-	return nil
+	return bad
 }
 
-func (s *scanner) object(depth int) error {
-	if depth > MaxDepth {
-		return errDepth
+// number stops at the first byte that can't belong to it; that no other token follows is for the caller to see.
+func (s *scanner) number(i int) int {
+	data := s.data
+	if i < len(data) && data[i] == '-' {
+		i++
 	}
-	s.at++
-	first := len(s.names)
-	var many map[string]struct{}
-	for s.blanks(); s.data[s.at] != '}'; s.blanks() {
-		text, err := s.text()
-		if err != nil {
-			return err
+	if i < len(data) && data[i] == '0' {
+		i++
+	} else if i = digits(data, i); i == bad {
+		return bad
+	}
+	if i < len(data) && data[i] == '.' {
+		if i = digits(data, i+1); i == bad {
+			return bad
 		}
-		if many == nil && len(s.names)-first < few {
-			err = s.addFew(first, text, depth == 1)
-		} else {
-			many, err = s.addMany(many, first, text, depth == 1)
+	}
+	if i < len(data) && data[i]|0x20 == 'e' {
+		if i++; i < len(data) && (data[i] == '+' || data[i] == '-') {
+			i++
 		}
-		if err != nil {
-			return err
+		return digits(data, i)
+	}
+	return i
+}
+
+// digits wants one at least.
+func digits(data []byte, i int) int {
+	start := i
+	for i < len(data) && data[i]-'0' <= 9 {
+		i++
+	}
+	if i == start {
+		return bad
+	}
+	return i
+}
+
+func (s *scanner) array(i, depth int, free []name) int {
+	if depth > MaxDepth {
+		return s.fail("depth", "")
+	}
+	i, c := next(s.data, i+1)
+	if c == ']' {
+		return i + 1
+	}
+	for {
+		if i = s.value(i, c, depth, free); i == bad {
+			return bad
 		}
-		s.blanks()
-		s.at++ // the colon
-		s.blanks()
-		start := s.at
-		if err := s.value(depth); err != nil {
-			return err
+		switch i, c = next(s.data, i); c {
+		case ',':
+			i, c = next(s.data, i+1)
+		case ']':
+			return i + 1
+		default:
+			return bad
 		}
-		if depth == 1 && s.each != nil {
-			if err := s.each(text, s.data[start:s.at:s.at]); err != nil {
-				return err
+	}
+}
+
+func (s *scanner) object(i, depth int, free []name, each func(name, value []byte) error) int {
+	if depth > MaxDepth {
+		return s.fail("depth", "")
+	}
+	data := s.data
+	i, c := next(data, i+1)
+	if c == '}' {
+		return i + 1
+	}
+	names := nameSet{few: free, top: depth == 1}
+	for {
+		if c != '"' {
+			return bad
+		}
+		start := i
+		var escaped bool
+		if i, escaped = s.text(i); i == bad {
+			return bad
+		}
+		text := data[start+1 : i-1 : i-1]
+		if escaped {
+			var plain string
+			if s.err = json.Unmarshal(data[start:i], &plain); s.err != nil {
+				return bad
+			}
+			text = []byte(plain)
+		}
+		hash, rule := names.add(text)
+		if rule != "" {
+			s.err = &Error{Rule: rule, Name: string(text)}
+			return bad
+		}
+		if names.many == nil { // here and not in add, which would have the room leave the stack
+			names.few = append(names.few, name{hash, text})
+		}
+		if i, c = next(data, i); c != ':' {
+			return bad
+		}
+		i, c = next(data, i+1)
+		start = i
+		if i = s.value(i, c, depth, names.few[len(names.few):]); i == bad {
+			return bad
+		}
+		if each != nil {
+			if s.err = each(text, data[start:i:i]); s.err != nil {
+				return bad
 			}
 		}
-		if s.blanks(); s.data[s.at] == ',' {
-			s.at++
+		switch i, c = next(data, i); c {
+		case ',':
+			i, c = next(data, i+1)
+		case '}':
+			return i + 1
+		default:
+			return bad
 		}
 	}
-	s.at++
-	s.names = s.names[:first]
-	return nil
 }
 
-// addFew compares text with the names of the object that begins at first. Case counts only at the top: that is where claims
-// and parameters live that some reader takes by name.
-func (s *scanner) addFew(first int, text []byte, top bool) error {
-	n := name{text, foldHash(text)}
-	for _, other := range s.names[first:] {
-		if other.hash != n.hash {
-			continue
-		}
-		if bytes.Equal(other.text, text) {
-			return &Error{Rule: "duplicate", Name: string(text)}
-		}
-		if top && bytes.EqualFold(other.text, text) {
-			return &Error{Rule: "case", Name: string(text)}
-		}
-	}
-	s.names = append(s.names, n)
-	return nil
-}
-
-func (s *scanner) addMany(many map[string]struct{}, first int, text []byte, top bool) (map[string]struct{}, error) {
-	key := func(text []byte) string {
-		if top {
-			return foldKey(string(text))
-		}
-		return string(text)
-	}
-	if many == nil {
-		many = make(map[string]struct{}, 2*few)
-		for _, n := range s.names[first:] {
-			many[key(n.text)] = struct{}{}
-		}
-	}
-	k := key(text)
-	if _, found := many[k]; found {
-		if top {
-			return nil, &Error{Rule: "case", Name: string(text)}
-		}
-		return nil, &Error{Rule: "duplicate", Name: string(text)}
-	}
-	many[k] = struct{}{}
-	return many, nil
-}
-
-// text reads a string and returns it without its escapes: a part of data if it has none.
-func (s *scanner) text() ([]byte, error) {
-	data, start, end := s.data, s.at, s.at+1
-	for data[end] != '"' && data[end] != '\\' {
-		end++
-	}
-	if s.at = end; data[end] == '\\' {
-		return s.escaped(start)
-	}
-	s.at++
-	return data[start+1 : end], nil
-}
-
-func (s *scanner) escaped(start int) ([]byte, error) {
-	for ; s.data[s.at] != '"'; s.at++ {
-		if s.data[s.at] == '\\' {
-			s.at++
-		}
-	}
-	s.at++
-	quoted := s.data[start:s.at]
-	if loneSurrogate(quoted) {
-		return nil, &Error{Rule: "surrogate", Detail: "half of a surrogate pair"}
-	}
-	var text string
-	if err := json.Unmarshal(quoted, &text); err != nil {
-		return nil, &Error{Rule: "grammar", Detail: err.Error()}
-	}
-	return []byte(text), nil
-}
-
-// loneSurrogate finds \uD800 to \uDFFF outside a pair: decoders replace them, each in its own way.
-func loneSurrogate(quoted []byte) bool {
-	high := false
-	for i := 0; i < len(quoted); i++ {
-		unit := rune(0)
-		if quoted[i] == '\\' {
-			if i++; quoted[i] == 'u' {
-				for _, c := range quoted[i+1 : i+5] {
-					unit = unit<<4 | rune(strings.IndexByte("0123456789abcdef", c|0x20))
-				}
-				i += 4
+// text walks over the string whose quote is at i.
+func (s *scanner) text(i int) (end int, escaped bool) {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	data := s.data
+	for i++; i < len(data); {
+		if i+8 <= len(data) {
+			// Eight bytes at once: the high bit of a byte of odd tells that it is over 0x7f, under 0x20, a quote or a backslash. A borrow
+			// can taint only the bytes after such a one, and the first is what counts.
+			x := binary.LittleEndian.Uint64(data[i:])
+			odd := (x | (x - ones*' ') | (x ^ ones*'"' - ones) | (x ^ ones*'\\' - ones)) & high
+			if odd == 0 {
+				i += 8
+				continue
 			}
+			i += bits.TrailingZeros64(odd) / 8
 		}
-		if low := 0xDC00 <= unit && unit <= 0xDFFF; low != high {
-			return true
+		switch c := data[i]; {
+		case c == '"':
+			return i + 1, escaped
+		case c == '\\':
+			if i = s.escape(i); i == bad {
+				return bad, true
+			}
+			escaped = true
+		case c < ' ':
+			return bad, false
+		case c < utf8.RuneSelf:
+			i++
+		default:
+			r, size := utf8.DecodeRune(data[i:])
+			if r == utf8.RuneError && size == 1 {
+				return s.fail("utf8", "invalid UTF-8"), false
+			}
+			i += size
 		}
-		high = 0xD800 <= unit && unit <= 0xDBFF
 	}
-	return high
+	return bad, false
+}
+
+// escape refuses \uD800 to \uDFFF outside a pair: decoders replace them, each in its own way.
+func (s *scanner) escape(i int) int {
+	if i+1 >= len(s.data) {
+		return bad
+	}
+	switch s.data[i+1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return i + 2
+	}
+	unit := s.unit(i)
+	if unit == bad {
+		return bad
+	}
+	if unit&^0x7ff != 0xD800 {
+		return i + 6
+	}
+	if unit < 0xDC00 {
+		if low := s.unit(i + 6); low != bad && low&^0x3ff == 0xDC00 {
+			return i + 12
+		}
+	}
+	return s.fail("surrogate", "half of a surrogate pair")
+}
+
+// unit is the number in an escape like \u00e9, or bad.
+func (s *scanner) unit(i int) int {
+	if i+6 > len(s.data) || s.data[i] != '\\' || s.data[i+1] != 'u' {
+		return bad
+	}
+	n := 0
+	for _, c := range s.data[i+2 : i+6] {
+		switch lower := c | 0x20; {
+		case '0' <= c && c <= '9':
+			n = n<<4 | int(c-'0')
+		case 'a' <= lower && lower <= 'f':
+			n = n<<4 | int(lower-'a'+10)
+		default:
+			return bad
+		}
+	}
+	return n
 }
