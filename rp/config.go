@@ -65,16 +65,18 @@ type Config struct {
 
 // Quirks are deviations of a provider, each named by the user and never inferred from a token.
 type Quirks struct {
-	StringBooleans     bool     // email_verified: "true" counts (Cognito, PayPal, Apple, JumpCloud)
-	IssuerAliases      []string // further iss values of ID tokens (Google: "accounts.google.com")
-	Tenants            []string // with {tenantid} in Issuer: the tid values allowed; nil: any
-	TrustedAudiences   []string // further members of aud accepted beside the client id (ZITADEL's project id)
-	EndSessionURL      string   // logout endpoint for providers which publish none (Auth0, Cognito); its query is kept
-	LogoutReturnParam  string   // in place of post_logout_redirect_uri (Cognito: "logout_uri", Auth0: "returnTo")
-	LogoutWithoutHint  bool     // client_id only, no id_token_hint (login.gov)
-	InsecureSkipNonce  bool     // the ID token carries no nonce (LinkedIn); one that is present must still match
-	InsecureSkipPKCE   bool     // no code_challenge is sent (LinkedIn)
-	IgnoreIssParameter bool     // RFC 9207 iss is not compared (glewlwyd form_post double encoding)
+	StringBooleans    bool     // email_verified: "true" counts (Cognito, PayPal, Apple, JumpCloud)
+	IssuerAliases     []string // further iss values of ID tokens (Google: "accounts.google.com")
+	Tenants           []string // with {tenantid} in Issuer: the tid values allowed; nil: any
+	TrustedAudiences  []string // further members of aud accepted beside the client id (ZITADEL's project id)
+	EndSessionURL     string   // logout endpoint for providers which publish none (Auth0, Cognito); its query is kept
+	LogoutReturnParam string   // in place of post_logout_redirect_uri (Cognito: "logout_uri", Auth0: "returnTo")
+	LogoutWithoutHint bool     // client_id only, no id_token_hint (login.gov)
+	InsecureSkipNonce bool     // the ID token carries no nonce (LinkedIn); one that is present must still match
+	InsecureSkipPKCE  bool     // no code_challenge is sent (LinkedIn)
+	// LogoutTokensWithoutExp accepts logout tokens that state no end, for two minutes: the final text of Back-Channel Logout 1.0 requires one.
+	LogoutTokensWithoutExp bool
+	IgnoreIssParameter     bool // RFC 9207 iss is not compared (glewlwyd form_post double encoding)
 }
 
 // String shows the identifying fields, and no secret.
