@@ -19,8 +19,12 @@ type Guard struct {
 	LoginPath   string // zero: "/auth/login"  (GET; ?return_to=/local/path)
 	LogoutPath  string // zero: "/auth/logout" (POST; form everywhere=1 ends all the user's sessions, local=1 leaves the provider's alone)
 	SessionPath string // zero: "/auth/session" (GET, JSON: who, until when, never a token; POST refreshes)
-	AfterLogin  string // zero: "/"; where a login goes that has no way back
-	AfterLogout string // zero: "/"
+	// BackchannelPath takes logout tokens from the provider by POST, where session.Config.BackchannelLogout is set; zero: "/auth/backchannel-logout".
+	BackchannelPath string
+	// FrontchannelPath is loaded in the provider's frames with iss and sid; zero: "/auth/frontchannel-logout". Register it with frontchannel_logout_session_required.
+	FrontchannelPath string
+	AfterLogin       string // zero: "/"; where a login goes that has no way back
+	AfterLogout      string // zero: "/"
 
 	// Params are the parameters of an ordinary login; nil: none. Take them from your own code: the query of the request never decides them.
 	Params func(r *http.Request) rp.AuthParams
@@ -42,6 +46,12 @@ func orElse(s, otherwise string) string {
 func (g *Guard) loginPath() string   { return orElse(g.LoginPath, "/auth/login") }
 func (g *Guard) logoutPath() string  { return orElse(g.LogoutPath, "/auth/logout") }
 func (g *Guard) sessionPath() string { return orElse(g.SessionPath, "/auth/session") }
+func (g *Guard) backchannelPath() string {
+	return orElse(g.BackchannelPath, "/auth/backchannel-logout")
+}
+func (g *Guard) frontchannelPath() string {
+	return orElse(g.FrontchannelPath, "/auth/frontchannel-logout")
+}
 func (g *Guard) afterLogin() string  { return orElse(g.AfterLogin, "/") }
 func (g *Guard) afterLogout() string { return orElse(g.AfterLogout, "/") }
 

@@ -35,6 +35,8 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 	if client.ResponseMode() == "form_post" {
 		callback = append(callback, http.MethodPost)
 	}
+	routes[g.backchannelPath()] = g.only(g.backchannel, http.MethodPost)
+	routes[g.frontchannelPath()] = g.only(g.frontchannel, http.MethodGet)
 	routes[g.sessionPath()] = g.only(g.protected(protection, g.session), http.MethodGet, http.MethodPost)
 	routes[g.loginPath()] = g.only(g.login, http.MethodGet, http.MethodHead)
 	routes[g.logoutPath()] = g.only(g.protected(protection, g.logout), http.MethodGet, http.MethodPost)

@@ -56,6 +56,9 @@ type Config struct {
 	SingleProcess bool
 	// OutliveTokens keeps a session without a refresh token until Lifetime although its tokens have expired. Zero: it ends with the earlier of access and ID token.
 	OutliveTokens bool
+	// BackchannelLogout accepts logout tokens from the provider. Every process that serves these sessions must learn of them: New refuses it
+	// for a store that is not shared, without a Ledger that is, unless SingleProcess is set.
+	BackchannelLogout bool
 	// UserInfo fetches the UserInfo claims at login and at each refresh; Session.Claims shows them over the ID token's. An endpoint that can't be reached fails the login; a refresh it does
 	// not fail: Session.Claims then shows what the ID token says, and of the UserInfo before it what the ID token is silent about, until the next refresh.
 	UserInfo bool
@@ -139,6 +142,10 @@ func New(client *rp.Client, cfg Config) (*Manager, error) {
 	if !m.mayRefresh && slices.Contains(client.Scopes(), "offline_access") {
 		return nil, errors.New("session: the client asks for offline_access, but this store can't take a lease, so two replicas would spend one refresh token twice: " +
 			"set Config.SingleProcess if this process serves all sessions, use NewMemoryStore, or drop the scope")
+	}
+	if _, alone := m.ledger.(*MemoryLedger); cfg.BackchannelLogout && alone && !m.keep.exclusive() && !cfg.SingleProcess {
+		return nil, errors.New("session: Config.BackchannelLogout needs a Ledger that all processes share, or the provider's logouts would count in one of them only: " +
+			"set Config.Ledger, use NewServerStore, or set SingleProcess if this process serves all sessions")
 	}
 	m.refresh = newRefresher(m)
 	return m, nil
