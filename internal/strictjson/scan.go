@@ -32,10 +32,13 @@ func check(data []byte, each func(name, value []byte) error) error {
 			return nil
 		}
 	}
-	if s.err != nil {
-		return s.err
+	switch { // what is wrong with the whole comes before what is wrong with a part, wherever the walk stopped
+	case s.err == nil || !json.Valid(data):
+		return grammar(data)
+	case !utf8.Valid(data):
+		return &Error{Rule: "utf8", Detail: "invalid UTF-8"}
 	}
-	return grammar(data)
+	return s.err
 }
 
 // grammar says what is wrong in words that name the usual causes.
@@ -251,7 +254,7 @@ func (s *scanner) text(i int) (end int, escaped bool) {
 		default:
 			r, size := utf8.DecodeRune(data[i:])
 			if r == utf8.RuneError && size == 1 {
-				return s.fail("utf8", "invalid UTF-8"), false
+				return s.fail("utf8", ""), false // check has the words
 			}
 			i += size
 		}
