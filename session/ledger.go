@@ -12,13 +12,28 @@ import (
 //
 // It is bounded, and refuses a revocation when full instead of forgetting an older one: a sender of logout tokens then gets an error and sends again.
 // Keys are kept as hashes, so each takes the same room.
+//
+// Users fill it by logging out, where sessions are kept in cookies or in a gorilla store: what tells a copy of the cookie from a session that is still good is a note here. Such a note
+// stays until the copy could not be used any more: for Config.Idle and five minutes, or to the session's absolute end when there is no idle end. These notes take three
+// quarters of the room at most, so that logouts from the provider and Manager.Revoke find some. When they have taken it, the user who has the most of them, 16 or more, gets
+// one note in their place, which ends all sessions that this user began before the last of these logouts: nobody fills the ledger alone, and no logout is undone. When no user has
+// so many, a logout removes the cookies from its browser and returns ErrStore, since a copy of them is not refused. The bound should be above four thirds of the logouts in that time.
 type MemoryLedger struct {
 	mu      sync.RWMutex
 	max     int
 	entries map[[32]byte]revocationMark
+	own     int       // of the entries, those that users made
+	tidied  time.Time // when making room was tried last, in vain
 }
 
-type revocationMark struct{ at, until time.Time }
+// revocationMark has the key of its user when that user made it.
+type revocationMark struct {
+	at, until time.Time
+	user      [32]byte
+}
+
+// gatherFrom is from how many notes on a user has them replaced by one.
+const gatherFrom = 16
 
 // NewMemoryLedger returns an empty ledger of at most max revocations that have not ended; zero or less: 100,000.
 func NewMemoryLedger(max int) *MemoryLedger {
@@ -39,21 +54,45 @@ func (l *MemoryLedger) Revoke(ctx context.Context, key string, at, until time.Ti
 	id := ledgerKey(key)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	mark, known := l.entries[id]
-	if !known && len(l.entries) >= l.max {
-		l.sweep()
-		if len(l.entries) >= l.max {
-			return fmt.Errorf("%w: the ledger is full with %d revocations; give NewMemoryLedger a higher bound", ErrStore, l.max)
-		}
+	full := func() bool { return len(l.entries) >= l.max }
+	if _, known := l.entries[id]; !known && full() && !l.makeRoom(full) {
+		return l.fullError()
 	}
-	if at.After(mark.at) {
-		mark.at = at
-	}
-	if until.After(mark.until) {
-		mark.until = until
-	}
-	l.entries[id] = mark
+	l.mark(id, at, until)
 	return nil
+}
+
+// end is Revoke for one session that a user has ended. user is the key of all of that user's.
+func (l *MemoryLedger) end(ctx context.Context, key, user string, at, until time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("session: ledger: %w", err)
+	}
+	if ends(until) {
+		return nil
+	}
+	id, whose := ledgerKey(key), ledgerKey(user)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	full := func() bool { return len(l.entries) >= l.max || l.own >= l.max-l.max/4 }
+	if _, known := l.entries[id]; !known {
+		if full() && !l.makeRoom(full) {
+			return l.fullError()
+		}
+		l.entries[id] = revocationMark{user: whose}
+		l.own++
+	}
+	l.mark(id, at, until)
+	return nil
+}
+
+func (l *MemoryLedger) fullError() error {
+	return fmt.Errorf("%w: the ledger is full with %d revocations; give NewMemoryLedger a bound above %d", ErrStore, len(l.entries), l.max)
+}
+
+func (l *MemoryLedger) mark(id [32]byte, at, until time.Time) {
+	mark := l.entries[id]
+	mark.at, mark.until = later(mark.at, at), later(mark.until, until)
+	l.entries[id] = mark
 }
 
 // RevokedAt returns the latest time recorded for any of keys; zero: none.
@@ -75,12 +114,48 @@ func (l *MemoryLedger) RevokedAt(ctx context.Context, keys ...string) (time.Time
 	return latest, nil
 }
 
-// sweep drops what has ended; only a full ledger pays for it.
-func (l *MemoryLedger) sweep() {
+// makeRoom drops what has ended, and if that is not enough gathers the notes of who has the most. It looks at every entry: once a second at most when in vain.
+func (l *MemoryLedger) makeRoom(full func() bool) bool {
+	if time.Since(l.tidied) < time.Second {
+		return false
+	}
+	notes := map[[32]byte]int{}
+	var most [32]byte
 	for id, mark := range l.entries {
 		if ends(mark.until) {
-			delete(l.entries, id)
+			l.drop(id, mark)
+		} else if mark.user != [32]byte{} {
+			if notes[mark.user]++; notes[mark.user] > notes[most] {
+				most = mark.user
+			}
 		}
+	}
+	if full() && notes[most] >= gatherFrom {
+		l.gather(most)
+	}
+	if full() {
+		l.tidied = time.Now()
+		return false
+	}
+	return true
+}
+
+// gather replaces a user's notes by one that ends all that any of them ended, for as long.
+func (l *MemoryLedger) gather(user [32]byte) {
+	var at, until time.Time
+	for id, mark := range l.entries {
+		if mark.user == user {
+			at, until = later(at, mark.at), later(until, mark.until)
+			l.drop(id, mark)
+		}
+	}
+	l.mark(user, at, until)
+}
+
+func (l *MemoryLedger) drop(id [32]byte, mark revocationMark) {
+	delete(l.entries, id)
+	if mark.user != [32]byte{} {
+		l.own--
 	}
 }
 

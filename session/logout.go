@@ -22,6 +22,8 @@ import (
 const (
 	logoutLifetime = 10 * time.Minute
 	revokeTimeout  = 3 * time.Second
+	// underWay is how long a request that began before its session's end may still note a use of it.
+	underWay = 5 * time.Minute
 )
 
 func joinScope(scope []string) string { return strings.Join(scope, " ") }
@@ -77,7 +79,18 @@ func (m *Manager) forget(ctx context.Context, rec *record) error {
 	if begun := unix(rec.IssuedAt); at.Before(begun) {
 		at = begun // the provider's clock is ahead of ours
 	}
-	if err := m.ledger.Revoke(ctx, ledgerName("id", "", rec.ID), at, unix(rec.ExpiresAt)); err != nil {
+	key, until := ledgerName("id", "", rec.ID), unix(rec.ExpiresAt)
+	var err error
+	if own, ok := m.ledger.(*MemoryLedger); ok {
+		// What no request has touched for the idle time is over without a note. A ledger that others share may outlive this process, and with it this Config.Idle.
+		if idle := at.Add(m.cfg.Idle + underWay); m.cfg.Idle > 0 && idle.Before(until) {
+			until = idle
+		}
+		err = own.end(ctx, key, ledgerName("sub", rec.Issuer, rec.Subject), at, until)
+	} else {
+		err = m.ledger.Revoke(ctx, key, at, until)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	return nil

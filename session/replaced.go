@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 )
@@ -8,6 +9,8 @@ import (
 // replaced names the session that a login will replace, in the attempt.
 type replaced struct {
 	ID        string `json:"i"`
+	Issuer    string `json:"s,omitempty"` // if another than the client's
+	Subject   string `json:"u"`
 	Key       []byte `json:"k,omitempty"` // for a discarder
 	IssuedAt  int64  `json:"b"`
 	ExpiresAt int64  `json:"e"`
@@ -33,7 +36,10 @@ func (m *Manager) toReplace(r *http.Request) *replaced {
 	if rec == nil {
 		return nil
 	}
-	old := &replaced{ID: rec.ID, IssuedAt: rec.IssuedAt, ExpiresAt: rec.ExpiresAt}
+	old := &replaced{ID: rec.ID, Issuer: rec.Issuer, Subject: rec.Subject, IssuedAt: rec.IssuedAt, ExpiresAt: rec.ExpiresAt}
+	if old.Issuer == m.client.Issuer() {
+		old.Issuer = ""
+	}
 	if _, ok := m.keep.(discarder); ok {
 		old.Key = id[:]
 	}
@@ -49,7 +55,7 @@ func (m *Manager) replace(r *http.Request, carried *record, a *attempt) error {
 				return err
 			}
 		}
-		if err := m.forget(r.Context(), &record{ID: old.ID, IssuedAt: old.IssuedAt, ExpiresAt: old.ExpiresAt}); err != nil {
+		if err := m.forget(r.Context(), &record{ID: old.ID, Issuer: cmp.Or(old.Issuer, m.client.Issuer()), Subject: old.Subject, IssuedAt: old.IssuedAt, ExpiresAt: old.ExpiresAt}); err != nil {
 			return err
 		}
 	}
