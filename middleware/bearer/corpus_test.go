@@ -39,14 +39,18 @@ var corpusAlgs = []string{"RS256", "PS256", "ES256", "EdDSA"}
 // corpusKeys are what the provider of the corpus signs with, by kid, and "stranger-" keys that are published nowhere.
 var corpusKeys = sync.OnceValue(func() map[string]crypto.Signer {
 	all := map[string]crypto.Signer{}
-	for kid, size := range map[string]int{"RS256": 2048, "PS256": 2048, "stranger-RSA": 2048, "small": 1024} {
+	for kid, size := range map[string]int{"RS256": 2048, "PS256": 2048, "stranger-RSA": 2048, "any-rsa": 2048, "small": 1024} {
 		all[kid], _ = rsa.GenerateKey(rand.Reader, size)
 	}
 	for kid, curve := range map[string]elliptic.Curve{"ES256": elliptic.P256(), "stranger-EC": elliptic.P256(), "off-curve": elliptic.P256(), "ES384": elliptic.P384()} {
 		all[kid], _ = ecdsa.GenerateKey(curve, rand.Reader)
 	}
-	for _, kid := range []string{"EdDSA", "stranger-OKP", "short"} {
+	for _, kid := range []string{"EdDSA", "stranger-OKP", "other-okp", "short"} {
 		_, all[kid], _ = ed25519.GenerateKey(rand.Reader)
+	}
+	all["only-ps256"] = all["any-rsa"]
+	for _, kid := range []string{"for-encryption", "ops-encrypt", "ops-verify", "private"} {
+		all[kid] = all["ES384"]
 	}
 	return all
 })
