@@ -192,6 +192,16 @@ func (c *claims) time(name string) (time.Time, error) {
 	return time.Unix(int64(whole), int64(frac*1e9)), nil
 }
 
+// authTime is auth_time, which one provider writes as text.
+func (c *claims) authTime(orText bool) (time.Time, error) {
+	if s, ok := text(c.get("auth_time")); ok && orText {
+		if at, err := time.Parse(time.RFC3339, s); err == nil {
+			return at, nil
+		}
+	}
+	return c.time("auth_time")
+}
+
 // digits reads what nearly every date is: up to eleven digits.
 func digits(value []byte) (n int64, ok bool) {
 	if len(value) == 0 || len(value) > 11 {

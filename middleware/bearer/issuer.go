@@ -294,7 +294,7 @@ func (is *issuer) readTimes(c *claims, t *Token, now time.Time) (err error) {
 	if t.IssuedAt, err = c.time("iat"); err != nil {
 		return err
 	}
-	if t.AuthTime, err = c.time("auth_time"); err != nil {
+	if t.AuthTime, err = c.authTime(is.rules.TextAuthTime); err != nil {
 		return err
 	}
 	notBefore, err := c.time("nbf")

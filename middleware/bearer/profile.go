@@ -30,6 +30,8 @@ type Profile struct {
 	ClientIsAudience bool
 	// Nonce accepts a nonce claim, which else shows an ID token.
 	Nonce bool
+	// TextAuthTime also reads an auth_time that is text (RFC 3339), as AD FS writes it in access tokens. Every other date is a number.
+	TextAuthTime bool
 }
 
 // Keycloak's access tokens: typ JWT, azp, and the claim typ=Bearer. A client scope with an audience mapper puts the API into aud.
@@ -68,12 +70,12 @@ func AzureB2C() Profile {
 	}
 }
 
-// ADFS is the access token of AD FS 2016 and later: appid, scp, no jti. Its iss is the document's access_token_issuer
+// ADFS is the access token of AD FS 2016 and later: appid, scp, no jti, and an auth_time that is text. Its iss is the document's access_token_issuer
 // (http://HOST/adfs/services/trust), not its issuer: set Issuer.Issuer to the former and Issuer.Discovery.Issuer to the latter.
 func ADFS() Profile {
 	return Profile{
 		Types: []string{"JWT"}, ClientID: []string{"appid"}, Scope: []string{"scp"},
-		Marks: map[string]string{"apptype": ""}, Optional: []string{"sub", "jti"}, ClientIsAudience: true,
+		Marks: map[string]string{"apptype": ""}, Optional: []string{"sub", "jti"}, ClientIsAudience: true, TextAuthTime: true,
 	}
 }
 
