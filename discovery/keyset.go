@@ -26,7 +26,7 @@ type KeySet struct {
 // known here: RS, PS and ES with 256, 384 and 512, and EdDSA with Ed25519. Other names, such as none and HS256, are never accepted.
 func (p *Provider) KeySet(algs ...string) *KeySet {
 	if len(algs) == 0 {
-		algs = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+		algs = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"}
 	}
 	return &KeySet{provider: p, algs: slices.Clone(algs)}
 }

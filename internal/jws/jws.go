@@ -3,10 +3,12 @@
 package jws
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/latchkey-go/latchkey/internal/strictjson"
 )
@@ -56,24 +58,26 @@ func Parse(raw string) (*Token, error) {
 	if len(raw) > MaxToken {
 		return nil, &Error{"size", "at most " + strconv.Itoa(MaxToken) + " bytes", strconv.Itoa(len(raw))}
 	}
-	if dots := strings.Count(raw, "."); dots != 2 {
-		return nil, &Error{"compact", "3 parts with dots between", strconv.Itoa(dots + 1)}
+	first := strings.IndexByte(raw, '.')
+	last := first + 1 + strings.IndexByte(raw[first+1:], '.')
+	if first < 0 || last == first || strings.IndexByte(raw[last+1:], '.') >= 0 {
+		return nil, &Error{"compact", "3 parts with dots between", strconv.Itoa(strings.Count(raw, ".") + 1)}
 	}
 	if strings.IndexByte(raw, '\n') >= 0 || strings.IndexByte(raw, '\r') >= 0 {
 		return nil, &Error{"base64", "base64url without padding", "a line break"}
 	}
-	first, last := strings.IndexByte(raw, '.'), strings.LastIndexByte(raw, '.')
-	text := []byte(raw)
+	// The string's own bytes and no copy: they are only read, by the decoder here, and by the hash or ed25519.Verify in Verify, which
+	// promise as much. They stay in this package.
+	text := unsafe.Slice(unsafe.StringData(raw), len(raw))
 	// One buffer for the three parts: a gate on the hot path should not feed the collector.
-	buf := make([]byte, 0, encoding.DecodedLen(len(text)))
+	buf := make([]byte, encoding.DecodedLen(len(text)))
 	var parts [3][]byte
 	for i, part := range [3][]byte{text[:first], text[first+1 : last], text[last+1:]} {
-		start := len(buf)
-		var err error
-		if buf, err = encoding.AppendDecode(buf, part); err != nil {
+		n, err := encoding.Decode(buf, part)
+		if err != nil {
 			return nil, &Error{"base64", "base64url without padding", "something else in part " + strconv.Itoa(i+1)}
 		}
-		parts[i] = buf[start:len(buf):len(buf)]
+		parts[i], buf = buf[:n:n], buf[n:]
 	}
 	t := &Token{Payload: parts[1], Signature: parts[2], input: text[:last]}
 	if err := t.Header.parse(parts[0]); err != nil {
@@ -132,11 +136,46 @@ func text(dst *string, value []byte) bool {
 		return false
 	}
 	inner := value[1 : len(value)-1]
-	for _, c := range inner {
-		if c == '\\' {
-			return json.Unmarshal(value, dst) == nil
-		}
+	if bytes.IndexByte(inner, '\\') >= 0 {
+		return json.Unmarshal(value, dst) == nil
 	}
-	*dst = string(inner)
+	*dst = interned(inner)
 	return true
+}
+
+// interned saves the copies of the usual values of alg, typ and cty.
+func interned(value []byte) string {
+	switch string(value) {
+	case "RS256":
+		return "RS256"
+	case "RS384":
+		return "RS384"
+	case "RS512":
+		return "RS512"
+	case "PS256":
+		return "PS256"
+	case "PS384":
+		return "PS384"
+	case "PS512":
+		return "PS512"
+	case "ES256":
+		return "ES256"
+	case "ES384":
+		return "ES384"
+	case "ES512":
+		return "ES512"
+	case "EdDSA":
+		return "EdDSA"
+	case "Ed25519":
+		return "Ed25519"
+	case "JWT":
+		return "JWT"
+	case "at+jwt":
+		return "at+jwt"
+	case "application/at+jwt":
+		return "application/at+jwt"
+	case "logout+jwt":
+		return "logout+jwt"
+	}
+	return string(value)
 }

@@ -6,11 +6,10 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
-	_ "crypto/sha256" // of RS256, PS256, ES256
-	_ "crypto/sha512" // of the longer ones
+	"crypto/sha256"
+	"crypto/sha512"
 	"errors"
 	"fmt"
-	"math/big"
 	"strconv"
 )
 
@@ -52,13 +51,14 @@ func algorithmOf(alg string) (algorithm, bool) {
 		return algorithm{ecdsaP, crypto.SHA384, elliptic.P384()}, true
 	case "ES512":
 		return algorithm{ecdsaP, crypto.SHA512, elliptic.P521()}, true
-	case "EdDSA":
+	case "EdDSA", "Ed25519": // one algorithm: RFC 9864 section 2.2 gives it a name that tells the curve
 		return algorithm{family: eddsa}, true
 	}
 	return algorithm{}, false
 }
 
-// Asymmetric reports whether alg is one of RS/PS/ES 256/384/512 or EdDSA (Ed25519).
+// Asymmetric reports whether alg is one of RS/PS/ES 256/384/512 or EdDSA, which RFC 9864 names Ed25519; no other
+// curve of EdDSA is known here.
 func Asymmetric(alg string) bool {
 	_, ok := algorithmOf(alg)
 	return ok
@@ -131,7 +131,7 @@ func Fits(alg string, key crypto.PublicKey) bool {
 func (t *Token) Verify(key crypto.PublicKey) error {
 	a, ok := algorithmOf(t.Header.Alg)
 	if !ok {
-		return &Error{"alg", "RS, PS or ES with 256, 384 or 512, or EdDSA", strconv.Quote(clip(t.Header.Alg))}
+		return &Error{"alg", "RS, PS or ES with 256, 384 or 512, EdDSA or Ed25519", strconv.Quote(clip(t.Header.Alg))}
 	}
 	if !Fits(t.Header.Alg, key) {
 		return &Error{"key", "one for " + t.Header.Alg, fmt.Sprintf("%T", key)}
@@ -152,9 +152,18 @@ func (t *Token) valid(a algorithm, key crypto.PublicKey) bool {
 	if a.family == eddsa {
 		return ed25519.Verify(key.(ed25519.PublicKey), t.input, t.Signature)
 	}
-	h := a.hash.New()
-	h.Write(t.input)
-	digest := h.Sum(nil)
+	var digest []byte
+	switch a.hash { // the sums need no hash.Hash from the heap
+	case crypto.SHA256:
+		sum := sha256.Sum256(t.input)
+		digest = sum[:]
+	case crypto.SHA384:
+		sum := sha512.Sum384(t.input)
+		digest = sum[:]
+	case crypto.SHA512:
+		sum := sha512.Sum512(t.input)
+		digest = sum[:]
+	}
 	switch a.family {
 	case pkcs1:
 		return rsa.VerifyPKCS1v15(key.(*rsa.PublicKey), a.hash, digest, t.Signature) == nil
@@ -166,8 +175,37 @@ func (t *Token) valid(a algorithm, key crypto.PublicKey) bool {
 	if len(t.Signature) != 2*size {
 		return false
 	}
-	r, s := new(big.Int).SetBytes(t.Signature[:size]), new(big.Int).SetBytes(t.Signature[size:])
-	return ecdsa.Verify(key.(*ecdsa.PublicKey), digest, r, s)
+	var space [maxDER]byte
+	return ecdsa.VerifyASN1(key.(*ecdsa.PublicKey), digest, der(&space, t.Signature[:size], t.Signature[size:]))
+}
+
+// maxDER is the longest signature on P-521, whose r and s have 66 bytes each and may need one more for their sign.
+const maxDER = 3 + 2*(2+1+66)
+
+// der spells r and s as crypto/ecdsa takes them: a SEQUENCE of two INTEGERs (RFC 3279 section 2.2.3). Two big.Int and ecdsa.Verify
+// come to the same by way of the heap.
+func der(space *[maxDER]byte, r, s []byte) []byte {
+	body := appendInteger(appendInteger(space[3:3], r), s)
+	head := space[1:3]
+	if len(body) > 0x7f {
+		head = space[:3]
+		head[1] = 0x81
+	}
+	head[0], head[len(head)-1] = 0x30, byte(len(body))
+	return space[3-len(head) : 3+len(body)]
+}
+
+// appendInteger appends the shortest INTEGER of the unsigned number n.
+func appendInteger(to, n []byte) []byte {
+	for len(n) > 1 && n[0] == 0 {
+		n = n[1:]
+	}
+	if n[0] < 0x80 {
+		to = append(to, 2, byte(len(n)))
+	} else {
+		to = append(to, 2, byte(len(n)+1), 0) // or it would be negative
+	}
+	return append(to, n...)
 }
 
 // clip keeps a hostile header parameter from filling a log.
