@@ -72,6 +72,8 @@ type faults struct {
 	idTokens  []planned[TokenFault]
 	access    []planned[TokenFault]
 	answers   []planned[AnswerFault]
+
+	introspections []planned[TokenFault]
 }
 
 func (f *faults) wrap(e Endpoint, honest http.Handler) http.Handler {
@@ -134,6 +136,13 @@ func (p *Provider) AccessTokenFault(faults ...TokenFault) {
 	p.faults.access = plan(p.faults.access, inTurn(faults), -1)
 }
 
+// IntrospectionFault bends every signed introspection answer (RFC 9701) until ClearFaults or the next IntrospectionFault.
+func (p *Provider) IntrospectionFault(faults ...TokenFault) {
+	p.faults.mu.Lock()
+	defer p.faults.mu.Unlock()
+	p.faults.introspections = plan(p.faults.introspections, inTurn(faults), -1)
+}
+
 func inTurn(faults []TokenFault) TokenFault {
 	return func(j *JWT) {
 		for _, f := range faults {
@@ -161,4 +170,5 @@ func (p *Provider) ClearFaults() {
 	p.faults.mu.Lock()
 	defer p.faults.mu.Unlock()
 	p.faults.endpoints, p.faults.idTokens, p.faults.access, p.faults.answers = nil, nil, nil, nil
+	p.faults.introspections = nil
 }

@@ -227,6 +227,7 @@ func (p *Provider) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 		"subject_types_supported":                       []string{"public"},
 		"id_token_signing_alg_values_supported":         algs,
 		"userinfo_signing_alg_values_supported":         algs,
+		"introspection_signing_alg_values_supported":    []string{o.SigningAlg},
 		"token_endpoint_auth_methods_supported":         modes,
 		"revocation_endpoint_auth_methods_supported":    modes,
 		"introspection_endpoint_auth_methods_supported": modes,

@@ -1,6 +1,7 @@
 package rptest
 
 import (
+	"io"
 	"iter"
 	"net/http"
 	"strings"
@@ -29,7 +30,10 @@ func (p *Provider) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// serveIntrospect is RFC 7662, for any client which authenticates with a secret.
+// signedIntrospection is the media type of RFC 9701.
+const signedIntrospection = "application/token-introspection+jwt"
+
+// serveIntrospect is RFC 7662, for any client which authenticates with a secret, and RFC 9701 for one that asks for a signed answer.
 func (p *Provider) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	client, form, perr := p.authenticated(w, r)
 	switch {
@@ -60,7 +64,21 @@ func (p *Provider) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Unlock()
 	noStore(w)
+	if strings.Contains(r.Header.Get("Accept"), signedIntrospection) {
+		p.writeSignedIntrospection(w, client, answer)
+		return
+	}
 	writeJSON(w, http.StatusOK, answer)
+}
+
+// writeSignedIntrospection wraps answer as RFC 9701 section 5 has it: neither sub nor exp outside, so that nobody takes it for a token.
+func (p *Provider) writeSignedIntrospection(w http.ResponseWriter, client *Client, answer map[string]any) {
+	j := p.newJWT("token-introspection+jwt", p.opts.SigningAlg, client, map[string]any{
+		"iss": p.opts.Issuer, "aud": client.ID, "iat": time.Now().Unix(), "token_introspection": answer,
+	})
+	p.faults.bend(&p.faults.introspections, j)
+	w.Header().Set("Content-Type", signedIntrospection)
+	io.WriteString(w, p.seal(j))
 }
 
 func (t *refreshToken) live(now time.Time) bool {
