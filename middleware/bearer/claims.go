@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/latchkey-go/latchkey/internal/jws"
 	"github.com/latchkey-go/latchkey/internal/strictjson"
@@ -97,7 +98,7 @@ func text(value []byte) (string, bool) {
 	return string(inner), true
 }
 
-// text is a claim's string, "" when it is absent.
+// text is a claim's string, "" when it is absent. A name with a control character in it is another name to whoever cuts it there.
 func (c *claims) text(name string) (string, error) {
 	value := c.get(name)
 	if value == nil {
@@ -106,6 +107,9 @@ func (c *claims) text(name string) (string, error) {
 	s, ok := text(value)
 	if !ok {
 		return "", &TokenError{Check: name, Want: "a string", Got: "another type"}
+	}
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return "", &TokenError{Check: name, Want: "a string", Got: "one with control characters"}
 	}
 	return s, nil
 }
@@ -165,7 +169,8 @@ func (c *claims) scopes(names []string) ([]string, error) {
 			continue
 		}
 		if s, ok := text(value); ok {
-			return strings.Fields(s), nil
+			// Any other white space may stand in the name of a scope that somebody could have registered: "a\u00a0admin" is not "admin".
+			return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' }), nil
 		}
 		return c.list(name)
 	}

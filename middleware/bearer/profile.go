@@ -146,10 +146,10 @@ func (p Profile) rules() (*rules, error) {
 			return nil, fmt.Errorf("Profile.Types: %q is the type of another kind of token", typ)
 		}
 	}
-	if p.ClientID == nil {
+	if len(p.ClientID) == 0 {
 		r.ClientID = []string{"client_id"}
 	}
-	if p.Scope == nil {
+	if len(p.Scope) == 0 {
 		r.Scope = []string{"scope"}
 	}
 	if p.Audience == "" {
