@@ -112,11 +112,19 @@ func (v *Verifier) verify(ctx context.Context, raw string, sum *[sha256.Size]byt
 		return nil, err
 	}
 	v.turns.succeeded(party)
-	if is.introspector != nil && is.introspector.cfg.JWTs {
-		return v.introspect(ctx, is, raw, sum)
-	}
 	t.claims = j.Payload
-	v.cache.put(sum, t, key, earlier(t.Expiry, now.Add(v.cfg.Cache.MaxAge)))
+	until := earlier(t.Expiry, now.Add(v.cfg.Cache.MaxAge))
+	if is.introspector != nil && is.introspector.cfg.JWTs {
+		answer, fresh, err := is.introspector.ask(ctx, raw, sum)
+		if err != nil {
+			return nil, err
+		}
+		if t, err = is.confirmed(t, answer, now); err != nil {
+			return nil, err
+		}
+		until = earlier(until, fresh)
+	}
+	v.cache.put(sum, t, key, until)
 	return t, nil
 }
 
@@ -132,7 +140,7 @@ func (is *issuer) read(h *jws.Header, c *claims, now time.Time) (*Token, error) 
 	return t, is.checkComplete(t)
 }
 
-// introspect asks the issuer what it thinks of a token.
+// introspect asks the issuer about a token that is no JWT.
 func (v *Verifier) introspect(ctx context.Context, is *issuer, raw string, sum *[sha256.Size]byte) (*Token, error) {
 	t, until, err := is.introspector.ask(ctx, raw, sum)
 	if err != nil {
