@@ -79,6 +79,9 @@ func (cfg *Config) makeIssuer(in Issuer) (*issuer, error) {
 	if is.prefix, is.suffix, is.tenants = strings.Cut(in.Issuer, tenantPlaceholder); is.tenants == (len(in.Tenants) == 0 && !in.AnyTenant) {
 		return fail(errors.New("{tenantid} in Issuer needs Tenants or AnyTenant, and the other way round"))
 	}
+	if strings.Contains(is.suffix, tenantPlaceholder) {
+		return fail(errors.New("Issuer has {tenantid} more than once"))
+	}
 	if slices.Contains(in.Tenants, "") {
 		return fail(errors.New("Tenants has an empty one"))
 	}
@@ -153,12 +156,13 @@ func newIssuers(cfg *Config) (*issuers, error) {
 			}
 			all.opaque = is
 		}
+		same := func(other *issuer) bool { return other.Issuer.Issuer == in.Issuer }
+		if all.exact[in.Issuer] != nil || slices.ContainsFunc(all.templates, same) {
+			return nil, fmt.Errorf("bearer: issuer %q is listed twice", in.Issuer)
+		}
 		if is.tenants {
 			all.templates = append(all.templates, is)
 			continue
-		}
-		if all.exact[in.Issuer] != nil {
-			return nil, fmt.Errorf("bearer: issuer %q is listed twice", in.Issuer)
 		}
 		all.exact[in.Issuer] = is
 	}

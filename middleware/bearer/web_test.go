@@ -38,6 +38,13 @@ func (w *web) set(url string, document any) {
 	w.documents[url] = document
 }
 
+// drop makes url unreachable.
+func (w *web) drop(url string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.documents, url)
+}
+
 // asked returns the URLs asked for so far that contain part.
 func (w *web) asked(part string) (urls []string) {
 	w.mu.Lock()
