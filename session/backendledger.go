@@ -28,10 +28,6 @@ func markOf(name string) (mark [markLength]byte) {
 
 func markKey(mark []byte) Key { return itemKey("mark", "", mark) }
 
-func ownerKey(issuer, subject string) Key {
-	return itemKey("owner", "", []byte(ledgerName("sub", issuer, subject)))
-}
-
 // Revoke records at for key until until. Of two records for one key the later of each time counts.
 func (l *BackendLedger) Revoke(ctx context.Context, key string, at, until time.Time) error {
 	if ends(until) {

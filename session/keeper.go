@@ -31,11 +31,6 @@ type keeper interface {
 	final() bool
 }
 
-// owningKeeper is implemented by keepers that can list a user's records, and read what the ledger says of them in the same breath.
-type owningKeeper interface {
-	createFor(w http.ResponseWriter, r *http.Request, data []byte, expires time.Time, whose *owned) error
-}
-
 // kept is a loaded record and where it came from.
 type kept struct {
 	data    []byte    // the record; must not be changed

@@ -109,17 +109,22 @@ func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) 
 	return s, a.ReturnTo, nil
 }
 
-// create keeps a new session, and says whose it is where that is of use.
+// create keeps a new session, and says whose it is to a store that lists sessions.
 func (m *Manager) create(w http.ResponseWriter, r *http.Request, s *Session) error {
 	rec := &s.rec
-	if k, ok := m.keep.(owningKeeper); ok {
-		whose := &owned{issuer: rec.Issuer, subject: rec.Subject, user: ledgerName("sub", rec.Issuer, rec.Subject)}
-		if rec.SID != "" {
-			whose.sid = ledgerName("sid", rec.Issuer, rec.SID)
-		}
-		return k.createFor(w, r, m.encode(rec), s.ExpiresAt, whose)
+	k, ok := m.keep.(*serverKeeper)
+	if !ok {
+		return m.keep.create(w, r, m.encode(rec), s.ExpiresAt)
 	}
-	return m.keep.create(w, r, m.encode(rec), s.ExpiresAt)
+	whose := &owned{owner: m.ownerOf(rec.Issuer, rec.Subject), user: ledgerName("sub", rec.Issuer, rec.Subject)}
+	if rec.SID != "" {
+		whose.sid = ledgerName("sid", rec.Issuer, rec.SID)
+	}
+	made, err := k.createFor(w, r, m.encode(rec), s.ExpiresAt, whose)
+	if err != nil {
+		return err
+	}
+	return m.limit(w, r, whose.owner, made)
 }
 
 // answer reads the callback's parameters from where the client asked for them.

@@ -56,6 +56,10 @@ type Config struct {
 	SingleProcess bool
 	// OutliveTokens keeps a session without a refresh token until Lifetime although its tokens have expired. Zero: it ends with the earlier of access and ID token.
 	OutliveTokens bool
+	// MaxSessions bounds the sessions one user has at a time; zero: no bound. A login above it ends the session used least lately, or with RefuseMore is refused
+	// (ErrTooMany). It needs a store that lists sessions: NewServerStore's.
+	MaxSessions int
+	RefuseMore  bool
 	// BackchannelLogout accepts logout tokens from the provider. Every process that serves these sessions must learn of them: New refuses it
 	// for a store that is not shared, without a Ledger that is, unless SingleProcess is set.
 	BackchannelLogout bool
@@ -142,6 +146,12 @@ func New(client *rp.Client, cfg Config) (*Manager, error) {
 	if !m.mayRefresh && slices.Contains(client.Scopes(), "offline_access") {
 		return nil, errors.New("session: the client asks for offline_access, but this store can't take a lease, so two replicas would spend one refresh token twice: " +
 			"set Config.SingleProcess if this process serves all sessions, use NewMemoryStore, or drop the scope")
+	}
+	if _, lists := m.keep.(*serverKeeper); cfg.MaxSessions != 0 && !lists {
+		return nil, fmt.Errorf("session: Config.MaxSessions: %w", ErrNotListed)
+	}
+	if cfg.MaxSessions < 0 || cfg.RefuseMore && cfg.MaxSessions == 0 {
+		return nil, errors.New("session: Config.MaxSessions is negative, or missing beside RefuseMore")
 	}
 	if _, alone := m.ledger.(*MemoryLedger); cfg.BackchannelLogout && alone && !m.keep.exclusive() && !cfg.SingleProcess {
 		return nil, errors.New("session: Config.BackchannelLogout needs a Ledger that all processes share, or the provider's logouts would count in one of them only: " +

@@ -19,6 +19,7 @@ type serverKeeper struct {
 // serverHandle is what a later write of a loaded session needs.
 type serverHandle struct {
 	store     *ServerStore
+	name      string // of the cookie
 	cookie    serverCookie
 	row       *serverRow
 	revokedAt time.Time // what the ledger said under the cookie's marks
@@ -67,7 +68,7 @@ func (s *serverKeeper) load(r *http.Request, k *kept) error {
 	if err != nil {
 		return err
 	}
-	h := &serverHandle{store: s.store, cookie: c, row: row}
+	h := &serverHandle{store: s.store, name: s.name, cookie: c, row: row}
 	for _, mark := range items[1:] {
 		if at := markedAt(mark); at.After(h.revokedAt) {
 			h.revokedAt = at
@@ -77,36 +78,32 @@ func (s *serverKeeper) load(r *http.Request, k *kept) error {
 	return nil
 }
 
-// owned is whose record it is, for keepers that can use it.
+// owned is whose record it is.
 type owned struct {
+	owner     Key
 	user, sid string // names in the ledger; sid may be empty
-	issuer    string
-	subject   string
 }
 
 func (s *serverKeeper) create(w http.ResponseWriter, r *http.Request, data []byte, expires time.Time) error {
-	return s.createFor(w, r, data, expires, nil)
+	_, err := s.createFor(w, r, data, expires, &owned{})
+	return err
 }
 
-func (s *serverKeeper) createFor(w http.ResponseWriter, r *http.Request, data []byte, expires time.Time, whose *owned) error {
+func (s *serverKeeper) createFor(w http.ResponseWriter, r *http.Request, data []byte, expires time.Time, whose *owned) (Key, error) {
 	c := newServerCookie()
-	row := &serverRow{version: 1, made: time.Now(), expires: expires, body: data, device: shortened(r.UserAgent())}
-	if whose != nil {
-		row.owner = ownerKey(whose.issuer, whose.subject)
-		c.marks[0] = markOf(whose.user)
-		c.marks[1] = markOf(whose.sid)
-	}
+	c.marks = [2][markLength]byte{markOf(whose.user), markOf(whose.sid)}
+	row := &serverRow{version: 1, owner: whose.owner, made: time.Now(), expires: expires, body: data, device: shortened(r.UserAgent())}
 	s.endAt(row, row.made)
 	if err := s.store.put(r.Context(), serverKind, s.name, &c, row, 0); err != nil {
-		return err
+		return Key{}, err
 	}
 	for old := range s.carried(r) {
 		if err := s.store.delete(r.Context(), s.key(&old)); err != nil {
-			return err // the browser keeps the old session, and no copy of it outlives the new one
+			return Key{}, err // the browser keeps the old session, and no copy of it outlives the new one
 		}
 	}
 	s.set(w, s.name, c.text(), expires)
-	return nil
+	return s.key(&c), nil
 }
 
 func shortened(device string) string { return device[:min(len(device), maxDevice)] }

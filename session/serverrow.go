@@ -153,7 +153,7 @@ func (s *ServerStore) load(ctx context.Context, kind, name string, c *serverCook
 	if err != nil {
 		return err
 	}
-	*k = kept{data: row.body, seen: row.seen, expires: row.expires, version: row.version, id: keptID(key), handle: &serverHandle{store: s, cookie: *c, row: row}}
+	*k = kept{data: row.body, seen: row.seen, expires: row.expires, version: row.version, id: keptID(key), handle: &serverHandle{store: s, name: name, cookie: *c, row: row}}
 	return nil
 }
 
