@@ -264,6 +264,12 @@ func (r *rules) checkUse(c *claims) error {
 			return &TokenError{Check: name, Want: strconv.Quote(want), Got: printable(s)}
 		}
 	}
+	for _, name := range []string{"typ", "token_use"} { // Keycloak's and Cognito's word for what a token is
+		switch s, _ := text(c.get(name)); strings.ToLower(s) {
+		case "id", "refresh", "offline", "logout":
+			return &TokenError{Check: "kind", Want: "an access token", Got: "one whose claim " + name + " says " + strconv.Quote(s)}
+		}
+	}
 	if c.get("cnf") != nil {
 		// Taken for a bearer token it would be worth more to a thief than its issuer meant it to be (RFC 9449 section 7.2, RFC 8705 section 3).
 		return &TokenError{Check: "cnf", Want: "a bearer token", Got: "one bound to a key (DPoP or mutual TLS), whose proof is not checked here"}
