@@ -20,7 +20,7 @@ var (
 	// ErrUnavailable is matched by every error which means that nobody knows whether the token is good: the provider's keys or its
 	// introspection endpoint can't be reached. It is discovery.ErrUnavailable; *discovery.UnavailableError says when to try again.
 	ErrUnavailable = discovery.ErrUnavailable
-	// ErrBusy: so many signatures are being checked that this one was not begun (Config.MaxVerifying).
+	// ErrBusy: so many signatures are being checked that this one was not begun (Config.MaxVerifying), or so many tokens asked about (Introspection).
 	ErrBusy = errors.New("bearer: too many tokens are being verified; try again")
 	// ErrForbidden is matched by every *ForbiddenError.
 	ErrForbidden = errors.New("bearer: the token does not allow this")
