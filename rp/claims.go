@@ -22,9 +22,26 @@ import (
 //
 // Issuer and subject identify a user (OpenID Connect Core 5.7). An e-mail address does not.
 type Claims struct {
-	raw            json.RawMessage
-	members        map[string]json.RawMessage
+	object         **claimsObject // nil: empty
 	stringBooleans bool
+}
+
+// claimsObject is behind two pointers because fmt follows unexported fields of a caller's struct past any Formatter, and with %s one pointer to a struct as well.
+type claimsObject struct {
+	raw     json.RawMessage
+	members map[string]json.RawMessage
+}
+
+func newClaims(raw json.RawMessage, members map[string]json.RawMessage) Claims {
+	object := &claimsObject{raw, members}
+	return Claims{object: &object}
+}
+
+func (c Claims) members() map[string]json.RawMessage {
+	if c.object == nil {
+		return nil
+	}
+	return (*c.object).members
 }
 
 // NewClaims wraps a JSON object; for tests and for stored claims. One with duplicate members or broken text is refused.
@@ -33,7 +50,7 @@ func NewClaims(raw []byte) (Claims, error) {
 	if err != nil {
 		return Claims{}, fmt.Errorf("rp: claims: %w", err)
 	}
-	return Claims{raw: slices.Clone(raw), members: members}, nil
+	return newClaims(slices.Clone(raw), members), nil
 }
 
 // Tolerate returns claims as this client reads them: with Quirks.StringBooleans "true" counts as true.
@@ -44,18 +61,18 @@ func (c *Client) Tolerate(claims Claims) Claims {
 
 // Raw returns the JSON object; "{}" when there is none.
 func (c Claims) Raw() json.RawMessage {
-	if c.raw == nil {
+	if c.object == nil || (*c.object).raw == nil {
 		return json.RawMessage("{}")
 	}
-	return slices.Clone(c.raw)
+	return slices.Clone((*c.object).raw)
 }
 
 // Names returns the members' names, sorted.
-func (c Claims) Names() []string { return slices.Sorted(maps.Keys(c.members)) }
+func (c Claims) Names() []string { return slices.Sorted(maps.Keys(c.members())) }
 
 // Has reports whether the member is there and not null.
 func (c Claims) Has(name string) bool {
-	v, ok := c.members[name]
+	v, ok := c.members()[name]
 	return ok && string(v) != "null"
 }
 
@@ -64,7 +81,7 @@ func (c Claims) Lookup(path ...string) (json.RawMessage, bool) {
 	if len(path) == 0 {
 		return nil, false
 	}
-	value, ok := c.members[path[0]]
+	value, ok := c.members()[path[0]]
 	for _, name := range path[1:] {
 		members, err := strictjson.Object(value)
 		if !ok || err != nil {
@@ -85,7 +102,7 @@ func (c Claims) Decode(v any) error {
 
 // DecodeClaim decodes one claim into v. A claim that is absent leaves v alone and is an error.
 func (c Claims) DecodeClaim(name string, v any) error {
-	value, ok := c.members[name]
+	value, ok := c.members()[name]
 	if !ok {
 		return fmt.Errorf("rp: there is no claim %q", name)
 	}
@@ -108,7 +125,7 @@ func typeError(err error) error {
 // Text returns a claim that is a string, "" otherwise.
 func (c Claims) Text(name string) string {
 	var s string
-	if json.Unmarshal(c.members[name], &s) != nil {
+	if json.Unmarshal(c.members()[name], &s) != nil {
 		return ""
 	}
 	return s
@@ -116,7 +133,7 @@ func (c Claims) Text(name string) string {
 
 // Bool returns a claim that is the JSON value true; with Quirks.StringBooleans the string "true" too.
 func (c Claims) Bool(name string) bool {
-	switch string(c.members[name]) {
+	switch string(c.members()[name]) {
 	case "true":
 		return true
 	case `"true"`:
@@ -127,14 +144,14 @@ func (c Claims) Bool(name string) bool {
 
 // Int64 returns a claim that is a whole number, as a JSON number.
 func (c Claims) Int64(name string) (int64, bool) {
-	n, err := strconv.ParseInt(string(c.members[name]), 10, 64)
+	n, err := strconv.ParseInt(string(c.members()[name]), 10, 64)
 	return n, err == nil
 }
 
 // Time returns a claim that is a time: seconds since 1970 as a number or numeric string, or RFC 3339 text (Auth0's updated_at). Numbers too large for seconds are taken as
 // milliseconds (WSO2). Zero when it is none of these.
 func (c Claims) Time(name string) time.Time {
-	text := string(c.members[name])
+	text := string(c.members()[name])
 	if s := c.Text(name); s != "" {
 		if t, err := time.Parse(time.RFC3339, s); err == nil {
 			return t
@@ -184,23 +201,23 @@ func (c Claims) Strings(path ...string) []string {
 // Merge lays other over c: other's members win, but for those that say who and what was verified (iss, sub, aud, exp, iat, acr, amr and the like): these are
 // c's alone, unless c is empty. An e-mail address or phone number and the claim that it is verified are taken together: what was said of one address says nothing of another.
 func (c Claims) Merge(other Claims) Claims {
-	merged := maps.Clone(c.members)
+	merged := maps.Clone(c.members())
 	if merged == nil {
-		merged = make(map[string]json.RawMessage, len(other.members))
+		merged = make(map[string]json.RawMessage, len(other.members()))
 	}
-	for name, v := range other.members {
-		if len(c.members) == 0 || !isRegistered(name) {
+	for name, v := range other.members() {
+		if len(c.members()) == 0 || !isRegistered(name) {
 			merged[name] = v
 		}
 	}
 	for _, address := range []string{"email", "phone_number"} {
 		flag := address + "_verified"
-		if _, said := other.members[flag]; said && other.Has(address) || c.Text(address) == other.Text(address) {
+		if _, said := other.members()[flag]; said && other.Has(address) || c.Text(address) == other.Text(address) {
 			continue
 		}
 		// Each of the two has at most one half from other now: the flag goes back to c's, and counts for c's address only.
 		delete(merged, flag)
-		if v, said := c.members[flag]; said && !other.Has(address) {
+		if v, said := c.members()[flag]; said && !other.Has(address) {
 			merged[flag] = v
 		}
 	}
@@ -208,7 +225,9 @@ func (c Claims) Merge(other Claims) Claims {
 	if err != nil {
 		return c // cannot be: each member is valid JSON
 	}
-	return Claims{raw: raw, members: merged, stringBooleans: c.stringBooleans || other.stringBooleans}
+	all := newClaims(raw, merged)
+	all.stringBooleans = c.stringBooleans || other.stringBooleans
+	return all
 }
 
 // isRegistered reports whether name is one of registered, in whatever case: encoding/json would take it for that.

@@ -17,7 +17,7 @@ import (
 
 // Client is one client at one provider; safe for concurrent use. Printed, it shows what Config shows.
 type Client struct {
-	cfg      Config
+	cfg      *Config // not by value: fmt follows a pointer to this struct past its Formatter when it is in an unexported field, and with %s
 	provider *discovery.Provider
 	http     *http.Client // every call: no redirects, no cookies, a time-out
 	timeout  time.Duration
@@ -39,7 +39,7 @@ func New(cfg Config) (*Client, error) {
 	cfg.Quirks.Tenants = slices.Clone(cfg.Quirks.Tenants)
 	cfg.Quirks.TrustedAudiences = slices.Clone(cfg.Quirks.TrustedAudiences)
 	c := &Client{
-		cfg:      cfg,
+		cfg:      &cfg,
 		provider: cfg.Provider,
 		timeout:  cmp.Or(cfg.Timeout, defaultTimeout),
 		leeway:   cmp.Or(cfg.Leeway, defaultLeeway),

@@ -25,7 +25,8 @@ const (
 	tenantPlaceholder = "{tenantid}"
 )
 
-// Config configures New. Issuer and ClientID are required. It redacts its secrets when printed.
+// Config configures New. Issuer and ClientID are required. It redacts its secrets when printed; but not as an unexported field of a struct of yours, which fmt prints past this:
+// keep the Client there instead.
 type Config struct {
 	Issuer       string // exact; may hold {tenantid} (Entra): then each token's tid claim takes its place before iss is compared
 	ClientID     string

@@ -10,7 +10,7 @@ import (
 )
 
 // Login is one attempt to log in: where to send the browser, and what to remember until it returns.
-// It marshals to JSON WITH its secrets, for sealing; printed, it redacts them.
+// It marshals to JSON WITH its secrets, for sealing; printed, it redacts them, with the exception that Tokens tells of.
 type Login struct {
 	URL         string        `json:"-"`
 	State       string        `json:"s"`

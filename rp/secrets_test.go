@@ -157,3 +157,44 @@ func TestALoginsJSONHoldsWhatFinishNeeds(t *testing.T) {
 		t.Error("a broken record was read")
 	}
 }
+
+// fmt follows the unexported fields of a caller's struct past every Formatter, and with %s a pointer in them as well. What New makes and claims are safe there with every verb;
+// of the types whose fields are the secrets themselves, pointers are with the usual ones, as their comments say.
+func TestACallersStructPrintsNoSecret(t *testing.T) {
+	cfg := rp.Config{Issuer: testIssuer, ClientID: "c", ClientSecret: marked, RedirectURL: testCallback, Auth: clientauth.Basic(marked)}
+	c, err := rp.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	someone := claims(t, `{"name":"`+marked+`"}`)
+	type made struct {
+		auth   clientauth.Method
+		client *rp.Client
+		claims rp.Claims
+		merged rp.Claims
+	}
+	type fields struct {
+		config *rp.Config
+		login  *rp.Login
+		tokens *rp.Tokens
+	}
+	m := made{cfg.Auth, c, someone, someone.Merge(claims(t, `{"email":"`+marked+`"}`))}
+	f := fields{&cfg, &rp.Login{State: marked, Verifier: marked}, &rp.Tokens{RawIDToken: marked, OAuth2: &oauth2.Token{AccessToken: marked}}}
+	if m.claims.Name() != marked || m.merged.Email() != marked || m.auth == nil || m.client == nil || f.config == nil || f.login == nil || f.tokens == nil {
+		t.Fatal("no input")
+	}
+	number := strings.Trim(fmt.Sprint([]byte(marked)), "[]")
+	usual := []string{"%v", "%+v", "%#v", "%d", "%x"}
+	all := append([]string{"%s", "%q", "%t", "%e"}, usual...)
+	for _, c := range []struct {
+		v     any
+		verbs []string
+	}{{m, all}, {&m, all}, {[]made{m}, all}, {map[string]made{"a": m}, all}, {f, usual}, {&f, usual}, {[]fields{f}, usual}} {
+		for _, verb := range c.verbs {
+			text := fmt.Sprintf(verb, c.v)
+			if strings.Contains(text, marked) || strings.Contains(text, number) || strings.Contains(strings.ToLower(text), fmt.Sprintf("%x", marked)) {
+				t.Errorf("%s of %T prints %s", verb, c.v, text)
+			}
+		}
+	}
+}

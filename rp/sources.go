@@ -27,7 +27,7 @@ func (c Claims) Sources() []ClaimSource {
 		Endpoint    json.RawMessage `json:"endpoint"`
 		AccessToken json.RawMessage `json:"access_token"`
 	}
-	if json.Unmarshal(c.members["_claim_names"], &names) != nil || json.Unmarshal(c.members["_claim_sources"], &sources) != nil {
+	if json.Unmarshal(c.members()["_claim_names"], &names) != nil || json.Unmarshal(c.members()["_claim_sources"], &sources) != nil {
 		return nil
 	}
 	byID := map[string][]string{}

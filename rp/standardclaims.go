@@ -77,7 +77,7 @@ func (c Claims) UpdatedAt() time.Time { return c.Time("updated_at") }
 
 // Localized is the claim in the given language (name#de, Core 5.2), or without a tag when there is none.
 func (c Claims) Localized(name, language string) string {
-	for member := range c.members {
+	for member := range c.members() {
 		base, tag, ok := strings.Cut(member, "#")
 		if ok && base == name && strings.EqualFold(tag, language) {
 			return c.Text(member)
@@ -93,11 +93,11 @@ type Address struct {
 
 // Address is the address claim; empty when it is absent or, as some providers send it, no object.
 func (c Claims) Address() Address {
-	members, err := strictjson.Object(c.members["address"])
+	members, err := strictjson.Object(c.members()["address"])
 	if err != nil {
 		return Address{}
 	}
-	a := Claims{members: members}
+	a := newClaims(nil, members)
 	return Address{
 		Formatted: a.Text("formatted"), StreetAddress: a.Text("street_address"), Locality: a.Text("locality"),
 		Region: a.Text("region"), PostalCode: a.Text("postal_code"), Country: a.Text("country"),

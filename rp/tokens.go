@@ -12,7 +12,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Tokens is what a login or a refresh yields. Printed, it shows no token.
+// Tokens is what a login or a refresh yields. Printed, it shows no token; but fmt prints an unexported field of a struct of yours past this: keep a pointer there, and print no such struct with %s.
 type Tokens struct {
 	OAuth2     *oauth2.Token // access token, refresh token, expiry (zero: the provider stated none)
 	IDToken    *IDToken      // nil: a refresh brought none

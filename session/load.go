@@ -76,7 +76,7 @@ func (rec *record) refreshedSince(t time.Time) bool {
 
 // find opens the session of r and checks its ends and the ledger; it writes nothing.
 func (m *Manager) find(r *http.Request, at time.Time) (*Session, error) {
-	s := &Session{client: m.client}
+	s := &Session{client: m.client, inside: &inside{}}
 	if err := m.keep.load(r, &s.from); err != nil {
 		return nil, loadError(err)
 	}

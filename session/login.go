@@ -158,7 +158,7 @@ func (m *Manager) answer(w http.ResponseWriter, r *http.Request) (url.Values, er
 func (m *Manager) establish(ctx context.Context, tokens *rp.Tokens, accept Accept) (*Session, error) {
 	now := time.Now()
 	id := tokens.IDToken
-	s := &Session{client: m.client, rec: record{
+	s := &Session{client: m.client, inside: &inside{rec: record{
 		ID:          rand.Text(),
 		Version:     1,
 		Issuer:      id.Issuer,
@@ -173,7 +173,7 @@ func (m *Manager) establish(ctx context.Context, tokens *rp.Tokens, accept Accep
 		IssuedAt:    id.IssuedAt.Unix(),
 		SeenAt:      now.Unix(),
 		ExpiresAt:   now.Add(m.cfg.Lifetime).Unix(),
-	}}
+	}}}
 	rec := &s.rec
 	if !id.AuthTime.IsZero() {
 		rec.AuthTime = id.AuthTime.Unix()

@@ -30,7 +30,7 @@ const (
 	hostPrefix = "__Host-Http-"
 )
 
-// Config configures New. Only Keys is required. Printed, it shows no key.
+// Config configures New. Only Keys is required. Printed, it shows no key; but fmt prints an unexported field of a struct of yours past this: keep the Manager there instead.
 type Config struct {
 	// Keys seal cookies: at least 32 random bytes each, the same on every replica. The first seals, all open. To rotate: add the new key at the end
 	// everywhere, move it first, drop the old one after Lifetime.
@@ -83,7 +83,7 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // Manager moves one browser through Begin, Finish, Load and End. It is safe for concurrent use.
 type Manager struct {
-	cfg     Config
+	cfg     *Config // not by value: see Session.inside
 	client  *rp.Client
 	keep    keeper
 	ledger  Ledger
@@ -117,7 +117,7 @@ func New(client *rp.Client, cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{
-		cfg: cfg, client: client, ledger: cfg.Ledger, log: cfg.Logger,
+		cfg: &cfg, client: client, ledger: cfg.Ledger, log: cfg.Logger,
 		name:     cookieName(cfg.CookieName, secure),
 		redeemed: newRecent(10_000),
 	}

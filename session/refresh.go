@@ -288,7 +288,7 @@ func (m *Manager) show(s *Session, rec *record) *Session {
 	if rec == &s.rec {
 		return s
 	}
-	renewed := &Session{rec: *rec, client: m.client}
+	renewed := &Session{inside: &inside{rec: *rec}, client: m.client}
 	renewed.show(m.cfg.Idle, max(rec.SeenAt, time.Now().Unix()))
 	return renewed
 }

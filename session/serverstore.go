@@ -24,8 +24,8 @@ type ServerStore struct {
 	Options *sessions.Options
 
 	backend Backend
-	cards   *sealer    // of what may be listed
-	bodies  []bodyRoot // one for each key; the first seals, all open
+	cards   *sealer     // of what may be listed
+	bodies  []*bodyRoot // one for each key; the first seals, all open
 }
 
 // bodyRoot makes the keys of sessions: one for each.
@@ -53,7 +53,7 @@ func NewServerStore(backend Backend, keys ...[]byte) (*ServerStore, error) {
 		if err != nil {
 			return nil, fmt.Errorf("session: key %d: %w", i, err)
 		}
-		s.bodies = append(s.bodies, bodyRoot{id: made.id, root: root})
+		s.bodies = append(s.bodies, &bodyRoot{id: made.id, root: root})
 	}
 	return s, nil
 }

@@ -26,10 +26,23 @@ type Session struct {
 	RefreshAt       time.Time // when the next refresh is due; zero: never
 	ACR             string
 
-	rec    record
-	from   kept // where rec was found; zero after a login or a refresh
-	client *rp.Client
-	claims atomic.Pointer[rp.Claims]
+	*inside // nil: nobody's
+	client  *rp.Client
+	claims  atomic.Pointer[rp.Claims]
+}
+
+// inside is behind a pointer of its own: fmt follows unexported fields of a caller's struct past any Formatter, and with %s a pointer to a struct as well, but no second one.
+type inside struct {
+	rec  record
+	from kept // where rec was found; zero after a login or a refresh
+}
+
+// record is empty for a Session that is no manager's.
+func (s *Session) record() *record {
+	if s.inside == nil {
+		return &record{}
+	}
+	return &s.rec
 }
 
 // show fills the exported fields from the record.
@@ -56,7 +69,7 @@ func unix(seconds int64) time.Time {
 func (s *Session) AMR() []string { return s.Claims().Strings("amr") }
 
 // Scope is what was granted.
-func (s *Session) Scope() []string { return strings.Fields(s.rec.Scope) }
+func (s *Session) Scope() []string { return strings.Fields(s.record().Scope) }
 
 // Claims are the ID token's, with UserInfo's over them when Config.UserInfo is set; or, when a refresh brought an ID token and UserInfo could not be had, what UserInfo said before under the newer ID token's.
 func (s *Session) Claims() rp.Claims {
@@ -64,13 +77,13 @@ func (s *Session) Claims() rp.Claims {
 		return *known
 	}
 	var claims rp.Claims
-	if id, err := rp.ParseIDToken(s.rec.IDToken); err == nil {
+	if id, err := rp.ParseIDToken(s.record().IDToken); err == nil {
 		claims = id.Claims
 	}
-	if len(s.rec.UserInfo) > 0 {
-		if info, err := rp.NewClaims(s.rec.UserInfo); err == nil {
+	if len(s.record().UserInfo) > 0 {
+		if info, err := rp.NewClaims(s.record().UserInfo); err == nil {
 			id := claims
-			if claims = id.Merge(info); s.rec.OldInfo != 0 {
+			if claims = id.Merge(info); s.record().OldInfo != 0 {
 				claims = claims.Merge(id) // over UserInfo, which still adds nothing to what was verified
 			}
 		}
@@ -84,21 +97,21 @@ func (s *Session) Claims() rp.Claims {
 
 // Token is the access token, as x/oauth2 has it. The refresh token stays inside: the manager uses it, once.
 func (s *Session) Token() *oauth2.Token {
-	return &oauth2.Token{AccessToken: s.rec.AccessToken, TokenType: s.rec.TokenType, Expiry: s.TokenExpiry}
+	return &oauth2.Token{AccessToken: s.record().AccessToken, TokenType: s.record().TokenType, Expiry: s.TokenExpiry}
 }
 
 // RawIDToken is the ID token as it came. It is personal data; the provider's logout takes it as a hint.
-func (s *Session) RawIDToken() string { return s.rec.IDToken }
+func (s *Session) RawIDToken() string { return s.record().IDToken }
 
 // CanRefresh reports whether the session has a refresh token.
-func (s *Session) CanRefresh() bool { return s.rec.RefreshToken != "" }
+func (s *Session) CanRefresh() bool { return s.record().RefreshToken != "" }
 
 // App decodes what Accept returned at login into v; it does nothing when that was nil.
 func (s *Session) App(v any) error {
-	if len(s.rec.App) == 0 {
+	if len(s.record().App) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(s.rec.App, v); err != nil {
+	if err := json.Unmarshal(s.record().App, v); err != nil {
 		return fmt.Errorf("session: App: %w", err)
 	}
 	return nil
