@@ -258,9 +258,7 @@ func TestTheClockMayJump(t *testing.T) {
 func TestALeewayIsItsOwnToTheSecond(t *testing.T) {
 	for leeway, x := range map[time.Duration]struct{ good, bad int64 }{0: {59, 61}, time.Second: {0, 1}, 5 * time.Minute: {299, 301}} {
 		synctest.Test(t, func(t *testing.T) {
-			c := newCorpus(t, "EdDSA", dialects[0])
-			c.api = c.verifier(func(cfg *bearer.Config) { cfg.Leeway = leeway })
-			c.handler = c.api.Handler(reached)
+			c := newCorpus(t, "EdDSA", dialects[0]).with(func(cfg *bearer.Config) { cfg.Leeway = leeway })
 			c.try(t, attack{near: at("exp", -x.good), bend: at("exp", -x.bad), check: "exp"})
 			c.try(t, attack{near: at("iat", x.good), bend: at("iat", x.bad+1), check: "iat"})
 			c.try(t, attack{near: at("nbf", x.good), bend: at("nbf", x.bad+1), check: "nbf"})
@@ -272,11 +270,9 @@ func TestALeewayIsItsOwnToTheSecond(t *testing.T) {
 func TestARevokedTokenIsRefusedAlthoughRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		revoked := map[string]bool{}
-		c := newCorpus(t, "EdDSA", dialects[0])
-		c.api = c.verifier(func(cfg *bearer.Config) {
+		c := newCorpus(t, "EdDSA", dialects[0]).with(func(cfg *bearer.Config) {
 			cfg.Revoked = func(_ context.Context, tok *bearer.Token) (bool, error) { return revoked[tok.ID], nil }
 		})
-		c.handler = c.api.Handler(reached)
 		good := c.mint(nil)
 		c.accepts(t, good)
 		revoked[secret+"-id"] = true

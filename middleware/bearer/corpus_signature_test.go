@@ -33,13 +33,15 @@ func bytesOf(change func(signature []byte) []byte) func(*draft) {
 	return parts(func(h, p, s string) string { return h + "." + p + "." + b64(string(change([]byte(unb64(s))))) })
 }
 
-// stranger signs with a key of the same kind that is published nowhere.
-func stranger(d *draft) {
-	d.key = corpusKeys()["stranger-"+map[byte]string{'R': "RSA", 'P': "RSA", 'E': "EC"}[d.alg[0]]]
-	if d.alg == "EdDSA" {
-		d.key = corpusKeys()["stranger-OKP"]
+// strangerTo names a key of the same kind that is published nowhere.
+func strangerTo(alg string) string {
+	if alg == "EdDSA" {
+		return "stranger-OKP"
 	}
+	return map[byte]string{'R': "stranger-RSA", 'P': "stranger-RSA", 'E': "stranger-EC"}[alg[0]]
 }
+
+func stranger(d *draft) { d.key = corpusKeys()[strangerTo(d.alg)] }
 
 // under signs by alg with the key kid, and says says in the header.
 func under(kid, alg, says string) func(*draft) {
@@ -313,10 +315,8 @@ func TestAnUnknownIssuerCostsNoRequest(t *testing.T) {
 	server := httptest.NewServer(bird)
 	defer server.Close()
 	for _, d := range dialects {
-		c := newCorpus(t, "ES256", d)
 		out := &transport{next: http.DefaultTransport}
-		c.api = c.verifier(func(cfg *bearer.Config) { cfg.HTTPClient = &http.Client{Transport: out} })
-		c.handler = c.api.Handler(reached)
+		c := newCorpus(t, "ES256", d).with(func(cfg *bearer.Config) { cfg.HTTPClient = &http.Client{Transport: out} })
 		for _, iss := range []string{
 			server.URL, server.URL + "/", "http://169.254.169.254/latest", "file:///etc/passwd", "gopher://127.0.0.1:1", "https://user:pw@op.example",
 			"https://op.example/.well-known/openid-configuration?", "https://op.example#", "//op.example", "", "https://self-issued.me",
@@ -368,12 +368,10 @@ func TestTokensWithoutKidFindTheirKeyAmongMany(t *testing.T) {
 
 func TestAnIssuersAlgorithmsAreTheOnlyOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCorpus(t, "ES256", dialects[0], published("ES256"), published("ES384"), published("RS256"))
-		c.api = c.verifier(func(cfg *bearer.Config) {
+		c := newCorpus(t, "ES256", dialects[0], published("ES256"), published("ES384"), published("RS256")).with(func(cfg *bearer.Config) {
 			cfg.Issuers = []bearer.Issuer{{Issuer: cfg.Issuer, Algorithms: []string{"ES256", "PS256"}}}
 			cfg.Issuer = ""
 		})
-		c.handler = c.api.Handler(reached)
 		for _, a := range []attack{
 			{name: "alg-not-allowed", bend: under("ES384", "ES384", "ES384"), check: "alg"},
 			{name: "alg-rs256-where-ps256", bend: under("RS256", "RS256", "RS256"), check: "alg", near: under("RS256", "PS256", "PS256")},
