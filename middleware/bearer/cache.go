@@ -90,8 +90,13 @@ func (e *entry) live(now time.Time) bool {
 	return n < e.until && n >= e.from && (e.key == nil || e.key.Live(now))
 }
 
-// slack is what an entry takes beside its claims: the strings of a Token, and the entry.
+// slack is what an entry takes beside its claims and the strings of its Token.
 const slack = 768
+
+// size is roughly what an entry with t takes: its claims, about as much again for what was read from them, and the heads of the strings in lists.
+func (t *Token) size() int64 {
+	return int64(2*len(t.claims) + 16*(cap(t.Audience)+cap(t.Scopes)+cap(t.AMR)) + slack)
+}
 
 // put keeps a token that has passed every check until then.
 func (c *cache) put(sum *[sha256.Size]byte, t *Token, key *discovery.PublishedKey, until time.Time) {
@@ -99,7 +104,7 @@ func (c *cache) put(sum *[sha256.Size]byte, t *Token, key *discovery.PublishedKe
 		return
 	}
 	now := time.Now()
-	e := &entry{sum: *sum, token: t, key: key, until: until.UnixNano(), from: now.Add(-time.Second).UnixNano(), size: int64(2*len(t.claims) + slack)}
+	e := &entry{sum: *sum, token: t, key: key, until: until.UnixNano(), from: now.Add(-time.Second).UnixNano(), size: t.size()}
 	if !e.live(now) || e.size > c.maxBytes {
 		return
 	}
@@ -131,27 +136,32 @@ func (c *cache) replace(s *set, i int, e *entry, tag uint64) {
 	}
 }
 
-// victim is the place for e: its own former one, an empty one, a dead one, one not asked for lately, or any.
+// victim is the place for e: its own former one, a dead one, an empty one, one not asked for lately, or any. Only a full set loses its marks.
 func (s *set) victim(e *entry, now time.Time) int {
-	best, rank := 0, 0
+	dead, empty := -1, -1
 	for i := range s.entries {
-		old := s.entries[i].Load()
-		r := 0
-		switch {
+		switch old := s.entries[i].Load(); {
 		case old == nil:
-			r = 3
+			empty = i
 		case old.sum == e.sum:
 			return i
 		case !old.live(now):
-			r = 2
-		case !old.used.Swap(false):
-			r = 1
-		}
-		if r > rank {
-			best, rank = i, r
+			dead = i
 		}
 	}
-	return best
+	if dead >= 0 {
+		return dead
+	}
+	if empty >= 0 {
+		return empty
+	}
+	first := int(e.sum[17] % ways) // so that no place is the first to go every time
+	for i := range ways {
+		if place := (first + i) % ways; !s.entries[place].Load().used.Swap(false) {
+			return place
+		}
+	}
+	return first
 }
 
 // makeRoom moves the hand on by one set and takes from it what is dead or was not asked for since the hand last came by; never keep.
