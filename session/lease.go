@@ -20,7 +20,7 @@ import (
 //	3  intent   put: "version n is about to be spent"; it stays if this process dies before step 5
 //	4  token    one request to the provider
 //	5  save     compare-and-swap n to n+1, before anybody sees the new tokens: a holder that comes back late fails here
-//	6  release  intent, then lease
+//	6  release  the lease; the intent of a token that was spent stays for a while, for a replica that was asleep between 2 and 3
 //
 // REFRESH.md in this folder argues why nothing is lost, and what can't be helped.
 const (
@@ -28,6 +28,8 @@ const (
 	leaseLife = 9 * time.Second
 	// settleTime is how long a replica that finds an intent waits for who left it to save after all, before it sends the token once more.
 	settleTime = 5 * time.Second
+	// noteLife is how long the intent of a spent token stays. No refresh that began before it lasts as long.
+	noteLife = 2 * refreshTimeout
 	// firstPoll and lastPoll are how often a waiting replica looks.
 	firstPoll, lastPoll = 25 * time.Millisecond, 250 * time.Millisecond
 )
@@ -50,6 +52,7 @@ type lease struct {
 	version              uint64 // of the session when it was asked for
 	expires              time.Time
 	stop                 context.CancelFunc // of the renewals
+	note                 []byte             // the intent as it was put; nil: none was
 	log                  *slog.Logger
 }
 
@@ -134,15 +137,25 @@ func (l *lease) begin(ctx context.Context, version uint64) (before int, err erro
 	if before >= 2 {
 		return before, nil
 	}
-	data := append(binary.BigEndian.AppendUint64(nil, version), byte(before+1))
-	err = l.put(ctx, l.intent, Item{Data: data, Version: l.holder, Expires: l.expires}, items[0].Version)
+	note := append(binary.BigEndian.AppendUint64(nil, version), byte(before+1))
+	if err = l.put(ctx, l.intent, Item{Data: note, Version: l.holder, Expires: l.expires}, items[0].Version); err == nil {
+		l.note = note
+	}
 	return before, err
 }
 
-// release gives the lease back. failed: nobody shall try before retryAt.
-func (l *lease) release(ctx context.Context, retryAt time.Time) {
+// release gives the lease back. spent: the token was answered, so that nobody may send it any more. retryAt: nobody shall try before it.
+func (l *lease) release(ctx context.Context, spent bool, retryAt time.Time) {
 	l.stop()
-	l.drop(ctx, l.intent, l.holder)
+	switch {
+	case l.note == nil:
+	case spent:
+		limited, cancel := call(context.WithoutCancel(ctx))
+		_ = l.store.backend.Put(limited, l.intent, Item{Data: l.note, Version: l.holder, Expires: time.Now().Add(noteLife)}, l.holder)
+		cancel()
+	default:
+		l.drop(ctx, l.intent, l.holder)
+	}
 	if wait := time.Until(retryAt); wait > 0 {
 		limited, cancel := call(context.WithoutCancel(ctx))
 		defer cancel()
@@ -224,8 +237,9 @@ func (f *refresher) adopt(r *http.Request, flight *flight, old *record) bool {
 	return true
 }
 
-// intend notes that old's token is about to be sent. A note that is there already is of a process that died, or that can't save what it got: it is given
-// time to do so; then the token is sent once more, which a provider with a time of grace answers as before, and any other by invalid_grant. false: flight is filled.
+// intend notes that old's token is about to be sent. A note that is there already is of a process that died, that can't save what it got, or that is done while this
+// one was asleep: the session is looked at again for a time. Then the token is sent once more, which a provider with a time of grace answers as before, and
+// any other by invalid_grant. false: flight is filled.
 func (f *refresher) intend(ctx context.Context, r *http.Request, flight *flight, held *lease, old *record) bool {
 	before, err := held.begin(ctx, old.Version)
 	switch {
@@ -235,16 +249,16 @@ func (f *refresher) intend(ctx context.Context, r *http.Request, flight *flight,
 	case before == 0:
 		return true
 	}
-	id := slog.String("session", shortID(old))
-	for until := time.Now().Add(settleTime); before == 1 && time.Now().Before(until); {
-		if !pause(ctx, lastPoll) {
-			break
-		}
+	for until := time.Now().Add(settleTime); ; {
 		session, _, err := held.state(ctx)
 		if err == nil && session.Version != held.version && f.adopt(r, flight, old) {
 			return false
 		}
+		if before > 1 && err == nil || !time.Now().Before(until) || !pause(ctx, lastPoll) {
+			break
+		}
 	}
+	id := slog.String("session", shortID(old))
 	if before > 1 {
 		flight.err, flight.over = errOutcomeUnknown, true
 		f.m.log.LogAttrs(ctx, slog.LevelError, "session: ended, twice a process died while it refreshed it", id)

@@ -25,13 +25,13 @@ func (f *refresher) fly(ctx context.Context, r *http.Request, flight *flight, k 
 	if !contained(ctx, f.m.log, func() { unsaved = f.spend(ctx, r, flight, k, old, &held) }) {
 		unsaved = f.crashed(flight, k)
 	}
-	release := func(retryAt time.Time) {
+	release := func() {
 		if held != nil {
-			contained(ctx, f.m.log, func() { held.release(ctx, retryAt) })
+			contained(ctx, f.m.log, func() { held.release(ctx, flight.err == nil || flight.over, flight.retryAt) })
 		}
 	}
 	if unsaved == nil {
-		release(flight.retryAt)
+		release()
 	}
 	f.land(flight, unsaved == nil)
 	if flight.over && flight.rec.RefreshToken != "" {
@@ -39,7 +39,7 @@ func (f *refresher) fly(ctx context.Context, r *http.Request, flight *flight, k 
 	}
 	if unsaved != nil {
 		f.saveLater(r, flight, unsaved)
-		release(time.Time{})
+		release()
 	}
 }
 
@@ -264,6 +264,9 @@ func (m *Manager) renew(w http.ResponseWriter, r *http.Request, s *Session, forc
 		}
 		if last != nil && (!arrived || flight.err != nil) {
 			pass(w, last.cookies) // which may not be known here any more when the browser comes back
+		}
+		if !arrived && rec.ended(time.Now()) {
+			continue // there is no spare any more
 		}
 		if !arrived {
 			if err := m.revoked(r.Context(), rec); err != nil {

@@ -24,6 +24,7 @@ type mortal struct {
 	// beforeSend and afterAnswer run around each token request; killing in them is dying there.
 	beforeSend, afterAnswer func()
 	puts                    atomic.Int64
+	asleep                  atomic.Bool // its renewals get nowhere
 	beforePut               func(n int64)
 }
 
@@ -37,6 +38,9 @@ func (m *mortal) Get(ctx context.Context, keys ...session.Key) ([]session.Item, 
 }
 
 func (m *mortal) Put(ctx context.Context, key session.Key, item session.Item, from uint64) error {
+	if m.asleep.Load() {
+		return errDead
+	}
 	if n := m.puts.Add(1); m.beforePut != nil {
 		m.beforePut(n)
 	}
@@ -258,6 +262,50 @@ func TestAHolderThatComesBackLateOverwritesNothing(t *testing.T) {
 				t.Errorf("replica %d: %v, want the winner's token", i, err)
 			}
 		}
+	})
+}
+
+// A replica that falls asleep between looking at the session and noting its intent wakes up when another has refreshed: it must not send the spent token.
+func TestAHolderThatWakesUpLateSendsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2, rptest.Options{})
+		v := f.sites[0].visitor()
+		v.login()
+		time.Sleep(61 * time.Second)
+		slow := f.links[0]
+		slow.puts.Store(0)
+		stopped, resume := make(chan struct{}), make(chan struct{})
+		slow.beforePut = func(n int64) {
+			if n != 2 { // the lease is the first, the intent the second
+				return
+			}
+			slow.asleep.Store(true)
+			close(stopped)
+			<-resume
+			slow.asleep.Store(false)
+		}
+		before := f.provider.Hits(rptest.Token)
+		late := make(chan *session.Session, 1)
+		go func() {
+			s, err := v.load()
+			if err != nil {
+				t.Error(err)
+			}
+			late <- s
+		}()
+		<-stopped
+		winner, err := v.at(f.sites[1]).load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		close(resume)
+		if s := <-late; s == nil || s.Token().AccessToken != winner.Token().AccessToken {
+			t.Errorf("the late one has %v, want the winner's token", s)
+		}
+		if n := f.provider.Hits(rptest.Token) - before; n != 1 || f.provider.RefreshReuses() != 0 {
+			t.Errorf("%d token requests, %d reuses; want 1, 0", n, f.provider.RefreshReuses())
+		}
+		time.Sleep(2 * time.Minute)
 	})
 }
 
