@@ -3,8 +3,10 @@ package discovery
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -194,7 +196,7 @@ func (d *document[T]) start(ctx context.Context, f *flight) *flight {
 
 func (d *document[T]) run(ctx context.Context, f *flight) {
 	limited, cancel := context.WithTimeout(ctx, d.timeout)
-	value, lifetime, err := d.fetch(limited)
+	value, lifetime, err := d.contained(limited)
 	cancel()
 	now := time.Now()
 	d.mu.Lock()
@@ -216,6 +218,18 @@ func (d *document[T]) run(ctx context.Context, f *flight) {
 	case failed > 0:
 		d.log.LogAttrs(ctx, slog.LevelInfo, "discovery: provider available again", slog.String("document", d.name), slog.Int("failures", failed))
 	}
+}
+
+// contained is fetch whose panic, of a RoundTripper that is not ours, ends as net/http lets a handler's end: the fetch fails, the program goes on.
+func (d *document[T]) contained(ctx context.Context) (value T, lifetime time.Duration, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			// Its type alone: the value may hold anything.
+			err = fmt.Errorf("the HTTP client panicked with a %T", p)
+			d.log.LogAttrs(ctx, slog.LevelError, "discovery: panic in a fetch", slog.String("document", d.name), slog.String("type", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	return d.fetch(ctx)
 }
 
 func (d *document[T]) keep(seq uint64, value T, lifetime time.Duration, now time.Time) {

@@ -386,3 +386,23 @@ func TestAWrongDocumentNeverReplacesAGoodOne(t *testing.T) {
 		})
 	}
 }
+
+func TestAPanicOfTheHTTPClientIsAnOutageAndEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newOP("k")
+		p.set(openid, func(*http.Request) (*http.Response, error) { panic("secret-marked") })
+		var log bytes.Buffer
+		provider := p.provider(t, func(c *discovery.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		_, err := provider.Metadata(t.Context())
+		wantUnavailable(t, err, "panicked with a string")
+		if text := log.String() + err.Error(); !strings.Contains(text, "outage_test.go") || strings.Contains(text, "secret-marked") {
+			t.Errorf("logged: %s", text)
+		}
+		p.set(openid, always(200, "application/json", metadata(nil)))
+		time.Sleep(5 * time.Second)
+		if _, err := provider.Metadata(t.Context()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute) // for the timers of a call that never came back
+	})
+}
