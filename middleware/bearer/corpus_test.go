@@ -180,12 +180,15 @@ type attack struct {
 	in    map[string]string // dialects where another check refuses it; "": it is good there
 }
 
-// run refuses every attack and accepts its neighbour, for every algorithm and dialect, each at an API of its own. The time is that of a bubble: a
-// kid that nobody knows waits for the key set's next turn.
+// run refuses every attack and accepts its neighbour, for every algorithm in RFC 9068's dialect and for one in each other, which knows nothing of
+// algorithms; each at an API of its own. The time is that of a bubble: a kid that nobody knows waits for the key set's next turn.
 func run(t *testing.T, attacks []attack, keys func(alg string) []map[string]any) {
 	corpusKeys()
 	for _, alg := range corpusAlgs {
 		for _, d := range dialects {
+			if d.name != "RFC9068" && alg != "ES256" {
+				continue
+			}
 			for _, a := range attacks {
 				t.Run(alg+"/"+d.name+"/"+a.name, func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
