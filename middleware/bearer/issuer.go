@@ -73,17 +73,17 @@ func (cfg *Config) makeIssuer(in Issuer) (*issuer, error) {
 	}
 	for _, alg := range in.Algorithms {
 		if !jws.Asymmetric(alg) {
-			return fail(fmt.Errorf("Algorithms: %q is no asymmetric signature algorithm known here", alg))
+			return fail(fmt.Errorf("%q in Algorithms is no asymmetric signature algorithm known here", alg))
 		}
 	}
 	if is.prefix, is.suffix, is.tenants = strings.Cut(in.Issuer, tenantPlaceholder); is.tenants == (len(in.Tenants) == 0 && !in.AnyTenant) {
 		return fail(errors.New("{tenantid} in Issuer needs Tenants or AnyTenant, and the other way round"))
 	}
 	if strings.Contains(is.suffix, tenantPlaceholder) {
-		return fail(errors.New("Issuer has {tenantid} more than once"))
+		return fail(errors.New("{tenantid} stands in Issuer more than once"))
 	}
 	if slices.Contains(in.Tenants, "") {
-		return fail(errors.New("Tenants has an empty one"))
+		return fail(errors.New("an empty one is among Tenants"))
 	}
 	if is.provider = in.Provider; is.provider == nil {
 		if is.provider, err = discovery.New(cfg.discovery(in)); err != nil {

@@ -88,6 +88,31 @@ func TestEachOfSeveralIssuersHasItsOwnKeysProfileAndAudience(t *testing.T) {
 	wantCheck(t, v, "of the third in an algorithm that is another's", signed(a, three), "alg")
 }
 
+func TestTheSameKeyIDAtTwoIssuersIsTwoKeys(t *testing.T) {
+	net, a, b := &web{}, signer(t), signer(t)
+	const one, two = "https://one.example", "https://two.example"
+	for issuer, op := range map[string]*rptest.Provider{one: a, two: b} {
+		net.publish(t, op, issuer+wellKnown, issuer)
+		set := keysOf(t, op)
+		set["keys"].([]any)[0].(map[string]any)["kid"] = "1"
+		net.set(issuer+wellKnown+"/keys", set)
+	}
+	v := newVerifier(t, bearer.Config{Issuer: one, Issuers: []bearer.Issuer{{Issuer: two}}, HTTPClient: net.client()})
+	sign := func(op *rptest.Provider, iss string) string {
+		now := time.Now().Unix()
+		return op.Sign(map[string]any{"iss": iss, "aud": audience, "sub": "alice", "client_id": "shop", "jti": "id-1", "iat": now, "exp": now + 300}, "typ", "at+jwt", "kid", "1")
+	}
+	for range 2 { // and the cache changes nothing
+		wantCheck(t, v, "of the first", sign(a, one), "")
+		wantCheck(t, v, "of the second", sign(b, two), "")
+		wantCheck(t, v, "in the first one's name with the second one's key", sign(b, one), "signature")
+		wantCheck(t, v, "in the second one's name with the first one's key", sign(a, two), "signature")
+	}
+	if urls := net.asked("/keys"); len(urls) != 2 {
+		t.Errorf("fetched %v", urls)
+	}
+}
+
 func TestNothingIsFetchedForAnIssuerThatIsNotAllowed(t *testing.T) {
 	net, op := &web{}, signer(t)
 	const one, template = "https://one.example", "https://login.example/{tenantid}/v2.0"
@@ -123,14 +148,19 @@ func TestNothingIsFetchedForAnIssuerThatIsNotAllowed(t *testing.T) {
 
 func TestAnIssuerThatIsDownHurtsNoOther(t *testing.T) {
 	net, op := &web{}, signer(t)
-	const up, down = "https://up.example", "https://down.example"
+	const up, down, gone = "https://up.example", "https://down.example", "https://gone.example"
 	net.publish(t, op, up+wellKnown, up)
-	v := newVerifier(t, bearer.Config{Issuer: up, Issuers: []bearer.Issuer{{Issuer: down}}, HTTPClient: net.client()})
+	net.publish(t, op, gone+wellKnown, gone)
+	v := newVerifier(t, bearer.Config{Issuer: up, Issuers: []bearer.Issuer{{Issuer: down}, {Issuer: gone}}, HTTPClient: net.client()})
+	wantCheck(t, v, "of the one that will go", signed(op, gone), "")
+	net.drop(gone + wellKnown)
+	net.drop(gone + wellKnown + "/keys")
 	for i := range 3 {
 		if _, err := v.Verify(t.Context(), signed(op, down)); !errors.Is(err, bearer.ErrUnavailable) || errors.Is(err, bearer.ErrInvalidToken) {
 			t.Errorf("of the one that is down: %v", err)
 		}
 		wantCheck(t, v, "of the one that is up", signed(op, up, "jti", string(rune('a'+i))), "")
+		wantCheck(t, v, "of the one that has gone, by a known key", signed(op, gone, "jti", string(rune('a'+i))), "")
 	}
 }
 
@@ -305,7 +335,7 @@ func TestNewRefusesIssuersThatContradictEachOther(t *testing.T) {
 		"two places for a tenant": {
 			[]bearer.Issuer{{Issuer: "https://login.example/{tenantid}/{tenantid}", AnyTenant: true}},
 			[]bearer.Issuer{{Issuer: "https://login.example/{tenantid}/tenantid", AnyTenant: true}},
-			"{tenantid} more than once",
+			"{tenantid} stands in Issuer more than once",
 		},
 	} {
 		if _, err := bearer.New(bearer.Config{Audience: audience, Issuers: c.good}); err != nil {
