@@ -55,7 +55,7 @@ func jti(i int) []any { return []any{"jti", fmt.Sprint("id-", i)} }
 func TestAThousandRequestsWithANewKeyCauseOneFetchAndNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		op := bubble(t)
-		v := newVerifier(t, bearer.Config{Issuer: opIssuer, HTTPClient: op.Client(), MaxVerifying: 8})
+		v := newVerifier(t, bearer.Config{Issuer: opIssuer, HTTPClient: op.Client(), MaxVerifying: 2})
 		wantCheck(t, v, "before", signed(op, opIssuer), "")
 		before := op.Hits(rptest.JWKS)
 		op.RotateKeys()
@@ -221,7 +221,7 @@ func TestTheTokensOfAWithdrawnKeyEndAtTheNextRefresh(t *testing.T) {
 func TestBadSignaturesUnderAKnownKeyCauseNoFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		op := bubble(t)
-		v := newVerifier(t, bearer.Config{Issuer: opIssuer, HTTPClient: op.Client(), MaxVerifying: 8})
+		v := newVerifier(t, bearer.Config{Issuer: opIssuer, HTTPClient: op.Client(), MaxVerifying: 2})
 		good := signed(op, opIssuer)
 		wantCheck(t, v, "before", good, "")
 		before := op.Hits(rptest.JWKS)

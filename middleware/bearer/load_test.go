@@ -306,7 +306,7 @@ func TestAFloodOfForgedTokensNeverStopsKnownParties(t *testing.T) {
 	for i := range forged {
 		forged[i] = l.token(fmt.Sprint("stranger-", i), rptest.BadSignature)
 	}
-	for i := range 600 { // more than the lane and its queue hold
+	for i := range 2 * queue { // more than the lane and its queue hold
 		all.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				switch got := l.verify(forged[(i+n)%len(forged)]); got {
@@ -314,7 +314,7 @@ func TestAFloodOfForgedTokensNeverStopsKnownParties(t *testing.T) {
 					refused.Add(1)
 				case "busy":
 					busy.Add(1)
-					time.Sleep(time.Millisecond)
+					time.Sleep(20 * time.Millisecond)
 				default:
 					t.Errorf("a forged token: %q", got)
 					return
@@ -322,7 +322,7 @@ func TestAFloodOfForgedTokensNeverStopsKnownParties(t *testing.T) {
 			}
 		})
 	}
-	for range 500 {
+	for range 100 {
 		l.want("alice, during the flood", l.token("alice"), "")
 	}
 	stop()
@@ -330,4 +330,41 @@ func TestAFloodOfForgedTokensNeverStopsKnownParties(t *testing.T) {
 	if refused.Load() == 0 || busy.Load() == 0 {
 		t.Errorf("%d forged tokens refused and %d not looked at: that was no flood", refused.Load(), busy.Load())
 	}
+}
+
+// Each good token of alice's brings her back to the known parties, and for a moment the forgers in her name with her.
+func TestAFloodInAPartysNameStopsNoOtherParty(t *testing.T) {
+	l := load(t, 2)
+	l.want("alice", l.token("alice"), "")
+	l.want("bob", l.token("bob"), "")
+	ctx, stop := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	forged := make([]string, 64)
+	for i := range forged {
+		forged[i] = l.token("alice", rptest.BadSignature)
+	}
+	for i := range 2 * queue {
+		all.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				if got := l.verify(forged[(i+n)%len(forged)]); got == "busy" {
+					time.Sleep(20 * time.Millisecond)
+				} else if got != "signature" {
+					t.Errorf("a forged token: %q", got)
+					return
+				}
+			}
+		})
+	}
+	all.Go(func() {
+		for ctx.Err() == nil {
+			if got := l.verify(l.token("alice")); got != "" && got != "busy" {
+				t.Errorf("alice: %q", got)
+			}
+		}
+	})
+	for range 100 {
+		l.want("bob, during the flood", l.token("bob"), "")
+	}
+	stop()
+	all.Wait()
 }

@@ -18,7 +18,19 @@ type turns struct {
 	refused          atomic.Uint64
 
 	seed maphash.Seed
-	seen [1 << 13]atomic.Uint64 // hashes of parties, each in the place that its last bits say
+	seen [1 << 13]place
+}
+
+// place is where a party is remembered: the one that the last bits of its hash say.
+type place struct {
+	party  atomic.Uint64 // the whole hash
+	inside atomic.Int64  // its tokens in the lane of known parties
+}
+
+func (p *place) leave() {
+	if p != nil {
+		p.inside.Add(-1)
+	}
 }
 
 // lane is as many checks as slots has room for, and a queue that is short enough to be worth waiting in.
@@ -28,8 +40,8 @@ type lane struct {
 	most    int64
 }
 
-// queue is how many may wait for each slot: at some 50 µs a check this is a few tens of milliseconds.
-const queue = 256
+// queue is how many may wait for each slot: at some 50 µs a check this is 50 ms. A thousand requests that waited for one new key fit in.
+const queue = 1024
 
 func newTurns(slots int) *turns {
 	t := &turns{seed: maphash.MakeSeed()}
@@ -74,24 +86,31 @@ func (t *turns) party(tok *Token) uint64 {
 	return h.Sum64() | 1<<63
 }
 
-func (t *turns) place(party uint64) *atomic.Uint64 { return &t.seen[party%uint64(len(t.seen))] }
+func (t *turns) place(party uint64) *place { return &t.seen[party%uint64(len(t.seen))] }
 
-func (t *turns) of(party uint64) discovery.Turn {
-	if t.place(party).Load() == party {
-		return t.ofKnown
+// of is the lane for a token of party, and what to leave after its check. A party's tokens take a quarter of the known parties' lane at most, and the others
+// go with the strangers: a flood of tokens forged in the name of a party that has just sent a good one must leave room for the rest.
+func (t *turns) of(party uint64) (turn discovery.Turn, at *place) {
+	at = t.place(party)
+	if at.party.Load() != party {
+		return t.ofStrangers, nil
 	}
-	return t.ofStrangers
+	if at.inside.Add(1) > t.known.most/4 {
+		at.leave()
+		return t.ofStrangers, nil
+	}
+	return t.ofKnown, at
 }
 
 func (t *turns) succeeded(party uint64) {
-	if p := t.place(party); p.Load() != party {
-		p.Store(party)
+	if p := t.place(party); p.party.Load() != party {
+		p.party.Store(party)
 	}
 }
 
 // failed takes a party's privilege away if its token was forged; an outage says nothing of it.
 func (t *turns) failed(party uint64, err error) {
 	if e, ok := errors.AsType[*discovery.SignatureError](err); ok && e.Check == "signature" {
-		t.place(party).CompareAndSwap(party, 0)
+		t.place(party).party.CompareAndSwap(party, 0)
 	}
 }

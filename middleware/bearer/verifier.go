@@ -103,7 +103,9 @@ func (v *Verifier) verify(ctx context.Context, raw string, sum *[sha256.Size]byt
 		return nil, err
 	}
 	party := v.turns.party(t)
-	key, err := is.keys.Check(ctx, j, v.turns.of(party))
+	turn, at := v.turns.of(party)
+	key, err := is.keys.Check(ctx, j, turn)
+	at.leave()
 	if err != nil {
 		v.turns.failed(party, err)
 		return nil, signatureError(err)
