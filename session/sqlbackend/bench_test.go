@@ -1,21 +1,15 @@
+//go:build unix
+
 package sqlbackend_test
 
 import (
-	"crypto/rand"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/latchkey-go/latchkey/session"
 	"github.com/latchkey-go/latchkey/session/sqlbackend"
 )
-
-// newKey is a random one.
-func newKey() (key session.Key) {
-	rand.Read(key[:])
-	return key
-}
 
 // benchmarkEach runs with each database; MariaDB also without interpolateParams, where each statement is prepared first.
 func benchmarkEach(b *testing.B, run func(b *testing.B, backend session.Backend)) {
@@ -30,12 +24,6 @@ func benchmarkEach(b *testing.B, run func(b *testing.B, backend session.Backend)
 		over(b, "mysql", strings.ReplaceAll(mariadb.running(b).dsn, "&interpolateParams=true", ""), sqlbackend.MySQL)
 	})
 	b.Run("SQLite", func(b *testing.B) { over(b, "sqlite", sqliteDSN(b.TempDir()), sqlbackend.SQLite) })
-}
-
-func sealedItem(version uint64) session.Item {
-	data := make([]byte, 3000) // as a session of some tokens is
-	rand.Read(data)
-	return session.Item{Data: data, Version: version, Expires: time.Now().Add(time.Hour), Owner: newKey()}
 }
 
 // BenchmarkGet is what each request of a signed-in user does: the session, and two revocations that are not there.
