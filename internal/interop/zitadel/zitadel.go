@@ -55,11 +55,12 @@ type Client struct {
 	AuthMethod     string // client_secret_basic, client_secret_post or none
 	RedirectURI    string
 	AfterLogoutURI string
+	JWT            bool // access tokens are JWTs; else they are opaque
 }
 
 // Register makes a client known.
 func (p *Provider) Register(c Client) {
-	made := registered{secret: c.Secret, method: oidc.AuthMethod(c.AuthMethod), afterLogout: []string{c.AfterLogoutURI}}
+	made := registered{secret: c.Secret, method: oidc.AuthMethod(c.AuthMethod), afterLogout: []string{c.AfterLogoutURI}, jwt: c.JWT}
 	if c.Secret == "" {
 		made.Client = storage.NativeClient(c.ID, c.RedirectURI)
 	} else {
@@ -97,10 +98,18 @@ type registered struct {
 	secret      string
 	method      oidc.AuthMethod
 	afterLogout []string
+	jwt         bool
 }
 
 func (c registered) AuthMethod() oidc.AuthMethod      { return c.method }
 func (c registered) PostLogoutRedirectURIs() []string { return c.afterLogout }
+
+func (c registered) AccessTokenType() op.AccessTokenType {
+	if c.jwt {
+		return op.AccessTokenTypeJWT
+	}
+	return op.AccessTokenTypeBearer
+}
 
 func (s *store) GetClientByClientID(_ context.Context, id string) (op.Client, error) {
 	s.mu.Lock()
