@@ -27,11 +27,13 @@ var ErrSchema = errors.New("sqlbackend: the tables don't fit")
 const schemaTimeout = 5 * time.Minute
 
 // CheckSchema reports whether the tables are there and of the version that this package needs: for the start of a program whose schema is applied by hand.
-// The error is ErrSchema when they are of another version. When they can't be read it wraps the driver's error, too.
+// The error is ErrSchema when they are missing or of another version; an outage is the driver's.
 func (b *Backend) CheckSchema(ctx context.Context) error {
 	found, err := b.version(ctx, b.db)
 	switch {
-	case err != nil:
+	case err != nil && (ctx.Err() != nil || b.db.PingContext(ctx) != nil):
+		return wrap("check schema", err)
+	case err != nil: // each database has another error for a table that is missing, or may not be read
 		return fmt.Errorf("%w: %s can't be read; apply schema/%s/*.sql or call CreateSchema: %w", ErrSchema, b.versionTable(), b.folder(), err)
 	case found < schemaVersion:
 		return fmt.Errorf("%w: %s is at version %d, this program needs %d; apply the later files of schema/%s or call CreateSchema",
