@@ -1,0 +1,196 @@
+package connectbearer
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/latchkey-go/latchkey/middleware/bearer"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// Domain is the domain of the ErrorInfo that refusals carry.
+const Domain = "github.com/latchkey-go/latchkey"
+
+// Guard is a connect.Interceptor for handlers; on a client it does nothing. Verifier is required; set the fields before first use and don't change them after.
+// It is safe for concurrent use.
+type Guard struct {
+	Verifier *bearer.Verifier
+	// Rules are what procedures ask of a good token: by procedure ("/shop.Orders/List"), by service ("/shop.Orders/"), or by "" for all others.
+	// The most particular entry counts, alone. A procedure without one is refused; an empty list asks for a good token and nothing more.
+	Rules map[string][]bearer.Rule
+	// Public are procedures and services, named as in Rules, that need no token: health checks, say. None is looked at there.
+	Public []string
+	// OutliveToken lets a stream go on when its token has expired. Zero: it ends then, with connect.CodeUnauthenticated.
+	OutliveToken bool
+}
+
+var _ connect.Interceptor = (*Guard)(nil)
+
+var errNoRule = &bearer.ForbiddenError{Reason: "no rule allows this method"}
+
+// errExpired ends a stream.
+var errExpired error = &bearer.TokenError{Check: "exp", Want: "a token that lasts as long as the stream", Got: "one that has expired"}
+
+// WrapUnary implements connect.Interceptor.
+func (g *Guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		procedure := req.Spec().Procedure
+		if req.Spec().IsClient || g.public(procedure) {
+			return next(ctx, req)
+		}
+		t, err := g.check(ctx, procedure, req.Header())
+		if err != nil {
+			return nil, g.refuse(err, procedure, req.Peer().Protocol)
+		}
+		return next(bearer.NewContext(ctx, t), req)
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor: it changes nothing.
+func (g *Guard) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (g *Guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		procedure := conn.Spec().Procedure
+		if g.public(procedure) {
+			return next(ctx, conn)
+		}
+		t, err := g.check(ctx, procedure, conn.RequestHeader())
+		if err != nil {
+			return g.refuse(err, procedure, conn.Peer().Protocol)
+		}
+		ctx = bearer.NewContext(ctx, t)
+		if g.OutliveToken || t.Expiry.IsZero() {
+			return next(ctx, conn)
+		}
+		ctx, cancel := context.WithDeadlineCause(ctx, t.Expiry, errExpired)
+		defer cancel()
+		err = next(ctx, &ending{conn, ctx})
+		if errors.Is(context.Cause(ctx), errExpired) {
+			return g.refuse(errExpired, procedure, conn.Peer().Protocol)
+		}
+		return err
+	}
+}
+
+// ending is a stream that moves nothing once its context has ended.
+type ending struct {
+	connect.StreamingHandlerConn
+	ctx context.Context
+}
+
+// Receive waits for a message or for the end. What is left waiting for a message ends with the call, when the handler has returned.
+func (s *ending) Receive(m any) error {
+	received := make(chan error, 1)
+	go func() { received <- s.StreamingHandlerConn.Receive(m) }()
+	select {
+	case err := <-received:
+		return err
+	case <-s.ctx.Done():
+		return connect.NewError(connect.CodeDeadlineExceeded, s.ctx.Err())
+	}
+}
+
+// Send sends nothing after the end.
+func (s *ending) Send(m any) error {
+	if err := s.ctx.Err(); err != nil {
+		return connect.NewError(connect.CodeDeadlineExceeded, err)
+	}
+	return s.StreamingHandlerConn.Send(m)
+}
+
+func (g *Guard) public(procedure string) bool {
+	for _, name := range g.Public {
+		if name != "" && (name == procedure || name == service(procedure)) {
+			return true
+		}
+	}
+	return false
+}
+
+// service is the part of a procedure that ends with the second slash.
+func service(procedure string) string { return procedure[:strings.LastIndexByte(procedure, '/')+1] }
+
+func (g *Guard) rules(procedure string) (rules []bearer.Rule, found bool) {
+	for _, name := range []string{procedure, service(procedure), ""} {
+		if rules, found = g.Rules[name]; found {
+			return rules, true
+		}
+	}
+	return nil, false
+}
+
+// check is the one way to a handler that is not public.
+func (g *Guard) check(ctx context.Context, procedure string, header http.Header) (*bearer.Token, error) {
+	if g.Verifier == nil {
+		return nil, errors.New("connectbearer: Guard.Verifier is missing")
+	}
+	raw, err := bearer.FromAuthorization(header["Authorization"])
+	if err != nil {
+		return nil, err
+	}
+	t, err := g.Verifier.Verify(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	rules, found := g.rules(procedure)
+	if !found {
+		return nil, errNoRule
+	}
+	return t, bearer.Authorize(t, rules...)
+}
+
+// refuse says what err means to the client.
+func (g *Guard) refuse(err error, procedure, protocol string) error {
+	if g.Verifier == nil {
+		return connect.NewError(connect.CodeInternal, errors.New("the server is not set up"))
+	}
+	rules, _ := g.rules(procedure)
+	f := g.Verifier.Failure(err, rules...)
+	text := f.Title
+	if f.Detail != "" {
+		text += ": " + f.Detail
+	}
+	refusal := connect.NewError(code(f.Status), errors.New(text))
+	if f.Challenge != "" && protocol != connect.ProtocolGRPC { // where it would be a trailer, and net/http lets none of that name through
+		refusal.Meta().Set("WWW-Authenticate", f.Challenge)
+	}
+	info := &errdetails.ErrorInfo{Reason: f.Kind, Domain: Domain}
+	if f.Challenge != "" {
+		info.Metadata = map[string]string{"www-authenticate": f.Challenge}
+	}
+	details := []proto.Message{info}
+	if f.RetryAfter > 0 {
+		refusal.Meta().Set("Retry-After", strconv.Itoa(int(f.RetryAfter.Round(time.Second)/time.Second)))
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(f.RetryAfter.Round(time.Second))})
+	}
+	for _, m := range details {
+		if d, err := connect.NewErrorDetail(m); err == nil {
+			refusal.AddDetail(d)
+		}
+	}
+	return refusal
+}
+
+// code maps the statuses of bearer.Failure. Credentials that can't be read are no credentials.
+func code(status int) connect.Code {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnauthorized:
+		return connect.CodeUnauthenticated
+	case http.StatusForbidden:
+		return connect.CodePermissionDenied
+	case http.StatusServiceUnavailable:
+		return connect.CodeUnavailable
+	}
+	return connect.CodeInternal
+}

@@ -1,0 +1,186 @@
+package grpcbearer
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/latchkey-go/latchkey/middleware/bearer"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// Domain is the domain of the ErrorInfo that refusals carry.
+const Domain = "github.com/latchkey-go/latchkey"
+
+// Guard holds the interceptors. Verifier is required; set the fields before first use and don't change them after. It is safe for concurrent use.
+type Guard struct {
+	Verifier *bearer.Verifier
+	// Rules are what methods ask of a good token: by full method ("/shop.Orders/List"), by service ("/shop.Orders/"), or by "" for all others.
+	// The most particular entry counts, alone. A method without one is refused; an empty list asks for a good token and nothing more.
+	Rules map[string][]bearer.Rule
+	// Public are methods and services, named as in Rules, that need no token: health checks, say. None is looked at there.
+	Public []string
+	// OutliveToken lets a stream go on when its token has expired. Zero: it ends then, with codes.Unauthenticated.
+	OutliveToken bool
+}
+
+var errNoRule = &bearer.ForbiddenError{Reason: "no rule allows this method"}
+
+// Unary is a grpc.UnaryServerInterceptor.
+func (g *Guard) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if g.public(info.FullMethod) {
+		return handler(ctx, req)
+	}
+	t, err := g.check(ctx, info.FullMethod)
+	if err != nil {
+		return nil, g.refuse(err, info.FullMethod, func(md metadata.MD) error { return grpc.SetHeader(ctx, md) })
+	}
+	return handler(bearer.NewContext(ctx, t), req)
+}
+
+// Stream is a grpc.StreamServerInterceptor.
+func (g *Guard) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if g.public(info.FullMethod) {
+		return handler(srv, ss)
+	}
+	t, err := g.check(ss.Context(), info.FullMethod)
+	if err != nil {
+		return g.refuse(err, info.FullMethod, ss.SetHeader)
+	}
+	ctx := bearer.NewContext(ss.Context(), t)
+	if g.OutliveToken || t.Expiry.IsZero() {
+		return handler(srv, &stream{ss, ctx})
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, t.Expiry, errExpired)
+	defer cancel()
+	err = handler(srv, &ending{stream{ss, ctx}})
+	if errors.Is(context.Cause(ctx), errExpired) {
+		return g.refuse(errExpired, info.FullMethod, nil)
+	}
+	return err
+}
+
+// errExpired ends a stream.
+var errExpired error = &bearer.TokenError{Check: "exp", Want: "a token that lasts as long as the stream", Got: "one that has expired"}
+
+// stream carries the context of the token.
+type stream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s *stream) Context() context.Context { return s.ctx }
+
+// ending is a stream that moves nothing once its context has ended.
+type ending struct{ stream }
+
+// RecvMsg waits for a message or for the end. What is left waiting for a message ends with the call, when the handler has returned.
+func (s *ending) RecvMsg(m any) error {
+	received := make(chan error, 1)
+	go func() { received <- s.ServerStream.RecvMsg(m) }()
+	select {
+	case err := <-received:
+		return err
+	case <-s.ctx.Done():
+		return status.FromContextError(s.ctx.Err()).Err()
+	}
+}
+
+// SendMsg sends nothing after the end.
+func (s *ending) SendMsg(m any) error {
+	if err := s.ctx.Err(); err != nil {
+		return status.FromContextError(err).Err()
+	}
+	return s.ServerStream.SendMsg(m)
+}
+
+func (g *Guard) public(method string) bool {
+	for _, name := range g.Public {
+		if name != "" && (name == method || name == service(method)) {
+			return true
+		}
+	}
+	return false
+}
+
+// service is the part of a full method that ends with the second slash.
+func service(method string) string { return method[:strings.LastIndexByte(method, '/')+1] }
+
+func (g *Guard) rules(method string) (rules []bearer.Rule, found bool) {
+	for _, name := range []string{method, service(method), ""} {
+		if rules, found = g.Rules[name]; found {
+			return rules, true
+		}
+	}
+	return nil, false
+}
+
+// check is the one way to a handler that is not public.
+func (g *Guard) check(ctx context.Context, method string) (*bearer.Token, error) {
+	if g.Verifier == nil {
+		return nil, errors.New("grpcbearer: Guard.Verifier is missing")
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	raw, err := bearer.FromAuthorization(md.Get("authorization"))
+	if err != nil {
+		return nil, err
+	}
+	t, err := g.Verifier.Verify(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	rules, found := g.rules(method)
+	if !found {
+		return nil, errNoRule
+	}
+	return t, bearer.Authorize(t, rules...)
+}
+
+// refuse says what err means to the client. setHeader nil: the headers have been sent.
+func (g *Guard) refuse(err error, method string, setHeader func(metadata.MD) error) error {
+	if g.Verifier == nil {
+		return status.Error(codes.Internal, "the server is not set up")
+	}
+	rules, _ := g.rules(method)
+	f := g.Verifier.Failure(err, rules...)
+	if f.Challenge != "" && setHeader != nil {
+		_ = setHeader(metadata.Pairs("www-authenticate", f.Challenge)) // nothing else can be done about it
+	}
+	text := f.Title
+	if f.Detail != "" {
+		text += ": " + f.Detail
+	}
+	s := status.New(code(f.Status), text)
+	info := &errdetails.ErrorInfo{Reason: f.Kind, Domain: Domain}
+	if f.Challenge != "" {
+		info.Metadata = map[string]string{"www-authenticate": f.Challenge}
+	}
+	details := []protoadapt.MessageV1{info}
+	if f.RetryAfter > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(f.RetryAfter.Round(time.Second))})
+	}
+	if with, err := s.WithDetails(details...); err == nil {
+		s = with
+	}
+	return s.Err()
+}
+
+// code maps the statuses of bearer.Failure. Credentials that can't be read are no credentials.
+func code(httpStatus int) codes.Code {
+	switch httpStatus {
+	case 400, 401:
+		return codes.Unauthenticated
+	case 403:
+		return codes.PermissionDenied
+	case 503:
+		return codes.Unavailable
+	}
+	return codes.Internal
+}
