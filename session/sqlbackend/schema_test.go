@@ -5,11 +5,13 @@ package sqlbackend_test
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/latchkey-go/latchkey/session"
 	"github.com/latchkey-go/latchkey/session/sqlbackend"
@@ -37,6 +39,9 @@ func eachPlace(t *testing.T, run func(t *testing.T, p place)) {
 	})
 }
 
+// newName is one that the database doesn't have yet: the servers stay for all runs of a test.
+func newName(start string) string { return fmt.Sprintf("%s_%d", start, time.Now().UnixNano()) }
+
 func (p place) backend(t *testing.T, table string) *sqlbackend.Backend {
 	t.Helper()
 	b, err := sqlbackend.New(p.open(), sqlbackend.Config{Dialect: p.dialect, Table: table})
@@ -63,8 +68,9 @@ func works(t *testing.T, b *sqlbackend.Backend) {
 func TestFourReplicasMakeTheSchemaAtOnce(t *testing.T) {
 	eachPlace(t, func(t *testing.T, p place) {
 		var all []*sqlbackend.Backend
+		table := newName("at_once")
 		for range 4 {
-			all = append(all, p.backend(t, "at_once"))
+			all = append(all, p.backend(t, table))
 		}
 		if err := all[0].CheckSchema(t.Context()); !errors.Is(err, sqlbackend.ErrSchema) || !strings.Contains(err.Error(), "schema/"+p.folder) {
 			t.Errorf("before: %v, want ErrSchema and what to do", err)
@@ -142,11 +148,12 @@ func TestTheFilesOfTheSchemaMayBeAppliedByHand(t *testing.T) {
 
 func TestTheTableMayBeInASchema(t *testing.T) {
 	eachServer(t, func(t *testing.T, s *service) {
-		if _, err := s.open(t).ExecContext(t.Context(), "CREATE SCHEMA apart"); err != nil {
+		apart := newName("apart")
+		if _, err := s.open(t).ExecContext(t.Context(), "CREATE SCHEMA "+apart); err != nil {
 			t.Fatal(err)
 		}
-		works(t, s.backend(t, "apart.Items_2"))
-		if _, err := s.open(t).ExecContext(t.Context(), "SELECT version FROM apart.Items_2_schema"); err != nil {
+		works(t, s.backend(t, apart+".Items_2"))
+		if _, err := s.open(t).ExecContext(t.Context(), "SELECT version FROM "+apart+".Items_2_schema"); err != nil {
 			t.Error(err)
 		}
 	})
