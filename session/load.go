@@ -39,11 +39,8 @@ func (m *Manager) Load(w http.ResponseWriter, r *http.Request) (*Session, error)
 // errUnchecked: the last refresh rotated the token, but what came with it could not be judged, and its next try is not due yet.
 var errUnchecked = fmt.Errorf("session: the renewed tokens can't be checked yet: %w", rp.ErrUnavailable)
 
-// refreshInterval is the least time between two refreshes of a session of which the later one is not due: users can ask for them, and the provider limits all of them together.
-const refreshInterval = 10 * time.Second
-
-// Refresh is Load, refreshing now whether due or not, unless the session was refreshed less than 10 seconds ago: then it is returned as it is, so that no user can make the
-// provider busy. ErrNoRefreshToken when the session can't be refreshed.
+// Refresh is Load, refreshing now whether due or not, unless the session was refreshed less than Config.RefreshInterval ago: then it is returned as it is, so that no user
+// can make the provider busy. ErrNoRefreshToken when the session can't be refreshed.
 func (m *Manager) Refresh(w http.ResponseWriter, r *http.Request) (*Session, error) {
 	private(w)
 	now := time.Now()
@@ -59,7 +56,7 @@ func (m *Manager) Refresh(w http.ResponseWriter, r *http.Request) (*Session, err
 		newest = &known.rec
 	}
 	switch {
-	case newest.due(now) || !newest.refreshedSince(now.Add(-refreshInterval)):
+	case newest.due(now) || !newest.refreshedSince(now.Add(-m.cfg.RefreshInterval)):
 		return m.renew(w, r, s, true)
 	case known != nil:
 		return m.renew(w, r, s, false)

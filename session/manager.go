@@ -25,6 +25,7 @@ const (
 	defaultLifetime        = 12 * time.Hour
 	defaultIdle            = time.Hour
 	defaultAttemptLifetime = 10 * time.Minute
+	defaultRefreshInterval = 10 * time.Second
 	defaultName            = "latchkey"
 	// hostPrefix makes browsers keep the cookie Secure, HttpOnly, on Path=/ and to this host alone; those that don't know __Host-Http- know __Host-.
 	hostPrefix = "__Host-Http-"
@@ -56,6 +57,9 @@ type Config struct {
 	SingleProcess bool
 	// OutliveTokens keeps a session without a refresh token until Lifetime although its tokens have expired. Zero: it ends with the earlier of access and ID token.
 	OutliveTokens bool
+	// RefreshInterval is the least time between two refreshes of a session of which the later one is not due: users can ask for them, and the provider limits
+	// all of them together. Zero: 10 seconds; negative: none.
+	RefreshInterval time.Duration
 	// MaxSessions bounds the sessions one user has at a time; zero: no bound. A login above it ends the session used least lately, or with RefuseMore is refused
 	// (ErrTooMany). It needs a store that lists sessions: NewServerStore's.
 	MaxSessions int
@@ -167,6 +171,7 @@ func (c *Config) settle() {
 	if c.Idle == 0 {
 		c.Idle = min(defaultIdle, c.Lifetime)
 	}
+	c.RefreshInterval = cmp.Or(c.RefreshInterval, defaultRefreshInterval)
 	c.AttemptLifetime = cmp.Or(c.AttemptLifetime, defaultAttemptLifetime)
 	c.CookieName = cmp.Or(c.CookieName, defaultName)
 	c.SameSite = cmp.Or(c.SameSite, http.SameSiteLaxMode)

@@ -97,7 +97,7 @@ func (a *App) Serve(t testing.TB, o Options) {
 	if a.Client, err = rp.New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	sessions := session.Config{Keys: [][]byte{[]byte("a key of 32 bytes, only for tests")}, SingleProcess: true, UserInfo: true}
+	sessions := session.Config{Keys: [][]byte{[]byte("a key of 32 bytes, only for tests")}, SingleProcess: true, UserInfo: true, RefreshInterval: -1}
 	if o.Session != nil {
 		o.Session(&sessions)
 	}
