@@ -40,7 +40,7 @@ type Item struct {
 var ErrConflict = errors.New("session: the item was changed by another write")
 
 // Sweeper is implemented by backends whose ended items take room until they are removed, such as tables. Sweep removes at most limit of them and returns how
-// many those were; the manager calls it now and then while it writes.
+// many those were; a ServerStore calls it once a minute while sessions are made.
 type Sweeper interface {
 	Sweep(ctx context.Context, limit int) (int, error)
 }

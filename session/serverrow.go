@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -194,7 +195,37 @@ func (s *ServerStore) put(ctx context.Context, kind, name string, c *serverCooki
 	if err != nil {
 		return backendError(ctx, err)
 	}
+	if from == 0 {
+		s.sweep(ctx)
+	}
 	return nil
+}
+
+const (
+	storeSweepEvery = time.Minute
+	sweepBatch      = 500
+	sweepTimeout    = 10 * time.Second
+)
+
+// sweep has a backend that keeps ended items drop them, once a minute at most: only what is made fills it, so only makers have it swept. Nobody waits for that.
+func (s *ServerStore) sweep(ctx context.Context) {
+	sweeper, ok := s.backend.(Sweeper)
+	now, due := time.Now().UnixNano(), s.nextSweep.Load()
+	if !ok || now < due || !s.nextSweep.CompareAndSwap(due, now+int64(storeSweepEvery)) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepTimeout)
+	go func() { // ends with ctx
+		defer cancel()
+		contained(ctx, slog.Default(), func() {
+			for n := sweepBatch; n == sweepBatch; {
+				var err error
+				if n, err = sweeper.Sweep(ctx, sweepBatch); err != nil {
+					return // the next one comes in a minute
+				}
+			}
+		})
+	}()
 }
 
 func (s *ServerStore) delete(ctx context.Context, key Key) error {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/sessions"
@@ -26,6 +27,8 @@ type ServerStore struct {
 	backend Backend
 	cards   *sealer     // of what may be listed
 	bodies  []*bodyRoot // one for each key; the first seals, all open
+
+	nextSweep atomic.Int64 // nanoseconds since 1970
 }
 
 // bodyRoot makes the keys of sessions: one for each.
