@@ -79,25 +79,51 @@ func Object(data []byte) (map[string]json.RawMessage, error) {
 // one that equals a field's name but for its case is an error, where encoding/json would take it for the field.
 func Unmarshal(data []byte, v any) error {
 	fields := fieldsOf(reflect.TypeOf(v))
-	err := Each(data, func(name, _ []byte) error {
-		if fields == nil || fields.exact[string(name)] {
+	if fields == nil {
+		if err := Each(data, func(_, _ []byte) error { return nil }); err != nil {
+			return err
+		}
+		return json.Unmarshal(data, v)
+	}
+	// What no field takes is left out: encoding/json would read all of it, twice.
+	var space [512]byte
+	wanted := append(space[:0], '{')
+	err := Each(data, func(name, value []byte) error {
+		if quoted, found := fields.exact[string(name)]; found {
+			wanted = append(append(append(append(wanted, quoted...), ':'), value...), ',')
 			return nil
 		}
-		if known, near := fields.folded[foldKey(string(name))]; near {
-			return &Error{Rule: "case", Name: string(name), Detail: known}
-		}
-		return nil
+		return fields.near(name)
 	})
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(data, v)
+	if _, whole := v.(json.Unmarshaler); whole {
+		return json.Unmarshal(data, v)
+	}
+	if last := len(wanted) - 1; wanted[last] == ',' {
+		wanted = wanted[:last]
+	}
+	return json.Unmarshal(append(wanted, '}'), v)
 }
 
 // fields are the member names encoding/json would look for in a struct.
 type fields struct {
-	exact  map[string]bool
+	exact  map[string]string // to the name in quotes
 	folded map[string]string // from foldKey to the name
+	hashes map[uint64]bool   // hashOf each: an ASCII name that is not here is near none
+	beyond bool              // a name has letters beyond ASCII, which hashOf does not fold
+}
+
+// near reports a name that is a field's but for its case.
+func (f *fields) near(name []byte) error {
+	if hash, ascii := hashOf(name); ascii && !f.beyond && !f.hashes[hash] {
+		return nil
+	}
+	if known, near := f.folded[foldKey(string(name))]; near {
+		return &Error{Rule: "case", Name: string(name), Detail: known}
+	}
+	return nil
 }
 
 // known remembers fields by type, as encoding/json does: a program has a fixed number of them.
@@ -113,7 +139,7 @@ func fieldsOf(t reflect.Type) *fields {
 	if f, ok := known.Load(t); ok {
 		return f.(*fields)
 	}
-	f := &fields{exact: map[string]bool{}, folded: map[string]string{}}
+	f := &fields{exact: map[string]string{}, folded: map[string]string{}, hashes: map[uint64]bool{}}
 	f.collect(t, map[reflect.Type]bool{})
 	known.Store(t, f)
 	return f
@@ -146,7 +172,13 @@ func (f *fields) collect(t reflect.Type, seen map[reflect.Type]bool) {
 		if name == "" {
 			name = field.Name
 		}
-		f.exact[name] = true
+		quoted, err := json.Marshal(name)
+		if err != nil {
+			continue // cannot be: it is a string
+		}
+		f.exact[name] = string(quoted)
+		hash, ascii := hashOf([]byte(name))
+		f.hashes[hash], f.beyond = true, f.beyond || !ascii
 		f.folded[foldKey(name)] = name
 	}
 }
