@@ -14,8 +14,8 @@ type page struct {
 }
 
 var shown = template.Must(template.New("").Parse(`<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Replica {{.Replica}}</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem}table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #ccc;overflow-wrap:anywhere}button{font:inherit;padding:.4rem .8rem;margin-right:.5rem}</style>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><title>Replica {{.Replica}}</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem}table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #ccc}td:first-child{overflow-wrap:anywhere}td+td{white-space:nowrap}button{font:inherit;padding:.4rem .8rem;margin-right:.5rem}</style>
 <h1>Hello {{.Name}}, from replica {{.Replica}}</h1>
 <p>Reload: the other replica answers, and you are signed in there too.</p>
 <h2>Your sessions</h2>
