@@ -49,9 +49,9 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	rules := map[string][]bearer.Rule{check: {bearer.Scopes("read")}, watch: {bearer.Scopes("read")}, greet: {bearer.Scopes("read")}}
+	procedures := bearer.Procedures{Rules: map[string][]bearer.Rule{check: {bearer.Scopes("read")}, watch: {bearer.Scopes("read")}, greet: {bearer.Scopes("read")}}}
 
-	guard := &grpcbearer.Guard{Verifier: api, Rules: rules}
+	guard := &grpcbearer.Guard{Verifier: api, Procedures: procedures}
 	server := grpc.NewServer(grpc.UnaryInterceptor(guard.Unary), grpc.StreamInterceptor(guard.Stream))
 	healthpb.RegisterHealthServer(server, health.NewServer())
 	defer server.Stop()
@@ -60,7 +60,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 
-	connectGuard := &connectbearer.Guard{Verifier: api, Rules: rules}
+	connectGuard := &connectbearer.Guard{Verifier: api, Procedures: procedures}
 	mux := http.NewServeMux()
 	mux.Handle(greet, connect.NewUnaryHandler(greet, greeting, connect.WithInterceptors(connectGuard)))
 	connectServer := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}

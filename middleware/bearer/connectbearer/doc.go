@@ -1,10 +1,10 @@
 // Package connectbearer puts package bearer in front of Connect handlers (connectrpc.com/connect), for its three protocols: Connect, gRPC and gRPC-Web.
 //
 //	api, err := bearer.New(bearer.Config{Issuer: "https://login.example", Audience: "https://api.example"})
-//	guard := &connectbearer.Guard{Verifier: api, Rules: map[string][]bearer.Rule{
+//	guard := &connectbearer.Guard{Verifier: api, Procedures: bearer.Procedures{Rules: map[string][]bearer.Rule{
 //		"/shop.Orders/List": {bearer.Scopes("orders:read")},
 //		"/shop.Orders/":     {bearer.Scopes("orders:write")}, // every other method of the service
-//	}}
+//	}}}
 //	path, handler := shopconnect.NewOrdersHandler(service, connect.WithInterceptors(guard))
 //
 // A handler reads bearer.FromContext(ctx). A method without a rule of its own, of its service or of "" is refused: what nobody thought of is not open.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -22,18 +21,13 @@ const Domain = "github.com/latchkey-go/latchkey"
 // It is safe for concurrent use.
 type Guard struct {
 	Verifier *bearer.Verifier
-	// Rules are what procedures ask of a good token: by procedure ("/shop.Orders/List"), by service ("/shop.Orders/"), or by "" for all others.
-	// The most particular entry counts, alone. A procedure without one is refused; an empty list asks for a good token and nothing more.
-	Rules map[string][]bearer.Rule
-	// Public are procedures and services, named as in Rules, that need no token: health checks, say. None is looked at there.
-	Public []string
+	// Procedures are what is asked, by full method: Rules and Public.
+	bearer.Procedures
 	// OutliveToken lets a stream go on when its token has expired. Zero: it ends then, with connect.CodeUnauthenticated.
 	OutliveToken bool
 }
 
 var _ connect.Interceptor = (*Guard)(nil)
-
-var errNoRule = &bearer.ForbiddenError{Reason: "no rule allows this method"}
 
 // errExpired ends a stream.
 var errExpired error = &bearer.TokenError{Check: "exp", Want: "a token that lasts as long as the stream", Got: "one that has expired"}
@@ -42,7 +36,7 @@ var errExpired error = &bearer.TokenError{Check: "exp", Want: "a token that last
 func (g *Guard) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		procedure := req.Spec().Procedure
-		if req.Spec().IsClient || g.public(procedure) {
+		if req.Spec().IsClient || g.IsPublic(procedure) {
 			return next(ctx, req)
 		}
 		t, err := g.check(ctx, procedure, req.Header())
@@ -62,7 +56,7 @@ func (g *Guard) WrapStreamingClient(next connect.StreamingClientFunc) connect.St
 func (g *Guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		procedure := conn.Spec().Procedure
-		if g.public(procedure) {
+		if g.IsPublic(procedure) {
 			return next(ctx, conn)
 		}
 		t, err := g.check(ctx, procedure, conn.RequestHeader())
@@ -109,45 +103,12 @@ func (s *ending) Send(m any) error {
 	return s.StreamingHandlerConn.Send(m)
 }
 
-func (g *Guard) public(procedure string) bool {
-	for _, name := range g.Public {
-		if name != "" && (name == procedure || name == service(procedure)) {
-			return true
-		}
-	}
-	return false
-}
-
-// service is the part of a procedure that ends with the second slash.
-func service(procedure string) string { return procedure[:strings.LastIndexByte(procedure, '/')+1] }
-
-func (g *Guard) rules(procedure string) (rules []bearer.Rule, found bool) {
-	for _, name := range []string{procedure, service(procedure), ""} {
-		if rules, found = g.Rules[name]; found {
-			return rules, true
-		}
-	}
-	return nil, false
-}
-
 // check is the one way to a handler that is not public.
 func (g *Guard) check(ctx context.Context, procedure string, header http.Header) (*bearer.Token, error) {
 	if g.Verifier == nil {
 		return nil, errors.New("connectbearer: Guard.Verifier is missing")
 	}
-	raw, err := bearer.FromAuthorization(header["Authorization"])
-	if err != nil {
-		return nil, err
-	}
-	t, err := g.Verifier.Verify(ctx, raw)
-	if err != nil {
-		return nil, err
-	}
-	rules, found := g.rules(procedure)
-	if !found {
-		return nil, errNoRule
-	}
-	return t, bearer.Authorize(t, rules...)
+	return g.Verifier.Call(ctx, header["Authorization"], g.For(procedure)...)
 }
 
 // refuse says what err means to the client.
@@ -155,8 +116,7 @@ func (g *Guard) refuse(err error, procedure, protocol string) error {
 	if g.Verifier == nil {
 		return connect.NewError(connect.CodeInternal, errors.New("the server is not set up"))
 	}
-	rules, _ := g.rules(procedure)
-	f := g.Verifier.Failure(err, rules...)
+	f := g.Verifier.Failure(err, g.For(procedure)...)
 	text := f.Title
 	if f.Detail != "" {
 		text += ": " + f.Detail

@@ -66,10 +66,12 @@ func setUp(t *testing.T, change ...func(*connectbearer.Guard)) *fixture {
 	}
 	guard := &connectbearer.Guard{
 		Verifier: api,
-		Rules: map[string][]bearer.Rule{
-			"/shop.Orders/List": {bearer.Scopes("orders:read")}, "/shop.Orders/Delete": {bearer.ACR("gold")}, "/shop.Orders/Watch": {},
+		Procedures: bearer.Procedures{
+			Rules: map[string][]bearer.Rule{
+				"/shop.Orders/List": {bearer.Scopes("orders:read")}, "/shop.Orders/Delete": {bearer.ACR("gold")}, "/shop.Orders/Watch": {},
+			},
+			Public: []string{"/shop.Orders/Ping"},
 		},
-		Public: []string{"/shop.Orders/Ping"},
 	}
 	for _, c := range change {
 		c(guard)
@@ -299,9 +301,9 @@ func ExampleGuard() {
 	if err != nil {
 		panic(err)
 	}
-	guard := &connectbearer.Guard{Verifier: api, Rules: map[string][]bearer.Rule{
+	guard := &connectbearer.Guard{Verifier: api, Procedures: bearer.Procedures{Rules: map[string][]bearer.Rule{
 		"/shop.Orders/": {bearer.Scopes("orders:write")},
-	}}
+	}}}
 	handler := connect.NewUnaryHandler("/shop.Orders/List", answer, connect.WithInterceptors(guard))
 	http.Handle("/shop.Orders/List", handler)
 }

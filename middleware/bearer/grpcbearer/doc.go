@@ -1,10 +1,10 @@
 // Package grpcbearer puts package bearer in front of a gRPC server.
 //
 //	api, err := bearer.New(bearer.Config{Issuer: "https://login.example", Audience: "https://api.example"})
-//	guard := &grpcbearer.Guard{Verifier: api, Rules: map[string][]bearer.Rule{
+//	guard := &grpcbearer.Guard{Verifier: api, Procedures: bearer.Procedures{Rules: map[string][]bearer.Rule{
 //		"/shop.Orders/List": {bearer.Scopes("orders:read")},
 //		"/shop.Orders/":     {bearer.Scopes("orders:write")}, // every other method of the service
-//	}}
+//	}}}
 //	server := grpc.NewServer(grpc.UnaryInterceptor(guard.Unary), grpc.StreamInterceptor(guard.Stream))
 //
 // A handler reads bearer.FromContext(ctx). A method without a rule of its own, of its service or of "" is refused: what nobody thought of is not open.

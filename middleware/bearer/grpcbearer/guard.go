@@ -3,7 +3,6 @@ package grpcbearer
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/latchkey-go/latchkey/middleware/bearer"
@@ -22,20 +21,15 @@ const Domain = "github.com/latchkey-go/latchkey"
 // Guard holds the interceptors. Verifier is required; set the fields before first use and don't change them after. It is safe for concurrent use.
 type Guard struct {
 	Verifier *bearer.Verifier
-	// Rules are what methods ask of a good token: by full method ("/shop.Orders/List"), by service ("/shop.Orders/"), or by "" for all others.
-	// The most particular entry counts, alone. A method without one is refused; an empty list asks for a good token and nothing more.
-	Rules map[string][]bearer.Rule
-	// Public are methods and services, named as in Rules, that need no token: health checks, say. None is looked at there.
-	Public []string
+	// Procedures are what is asked, by full method: Rules and Public.
+	bearer.Procedures
 	// OutliveToken lets a stream go on when its token has expired. Zero: it ends then, with codes.Unauthenticated.
 	OutliveToken bool
 }
 
-var errNoRule = &bearer.ForbiddenError{Reason: "no rule allows this method"}
-
 // Unary is a grpc.UnaryServerInterceptor.
 func (g *Guard) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if g.public(info.FullMethod) {
+	if g.IsPublic(info.FullMethod) {
 		return handler(ctx, req)
 	}
 	t, err := g.check(ctx, info.FullMethod)
@@ -47,7 +41,7 @@ func (g *Guard) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 
 // Stream is a grpc.StreamServerInterceptor.
 func (g *Guard) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if g.public(info.FullMethod) {
+	if g.IsPublic(info.FullMethod) {
 		return handler(srv, ss)
 	}
 	t, err := g.check(ss.Context(), info.FullMethod)
@@ -101,46 +95,13 @@ func (s *ending) SendMsg(m any) error {
 	return s.ServerStream.SendMsg(m)
 }
 
-func (g *Guard) public(method string) bool {
-	for _, name := range g.Public {
-		if name != "" && (name == method || name == service(method)) {
-			return true
-		}
-	}
-	return false
-}
-
-// service is the part of a full method that ends with the second slash.
-func service(method string) string { return method[:strings.LastIndexByte(method, '/')+1] }
-
-func (g *Guard) rules(method string) (rules []bearer.Rule, found bool) {
-	for _, name := range []string{method, service(method), ""} {
-		if rules, found = g.Rules[name]; found {
-			return rules, true
-		}
-	}
-	return nil, false
-}
-
 // check is the one way to a handler that is not public.
 func (g *Guard) check(ctx context.Context, method string) (*bearer.Token, error) {
 	if g.Verifier == nil {
 		return nil, errors.New("grpcbearer: Guard.Verifier is missing")
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
-	raw, err := bearer.FromAuthorization(md.Get("authorization"))
-	if err != nil {
-		return nil, err
-	}
-	t, err := g.Verifier.Verify(ctx, raw)
-	if err != nil {
-		return nil, err
-	}
-	rules, found := g.rules(method)
-	if !found {
-		return nil, errNoRule
-	}
-	return t, bearer.Authorize(t, rules...)
+	return g.Verifier.Call(ctx, md.Get("authorization"), g.For(method)...)
 }
 
 // refuse says what err means to the client. setHeader nil: the headers have been sent.
@@ -148,8 +109,7 @@ func (g *Guard) refuse(err error, method string, setHeader func(metadata.MD) err
 	if g.Verifier == nil {
 		return status.Error(codes.Internal, "the server is not set up")
 	}
-	rules, _ := g.rules(method)
-	f := g.Verifier.Failure(err, rules...)
+	f := g.Verifier.Failure(err, g.For(method)...)
 	if f.Challenge != "" && setHeader != nil {
 		_ = setHeader(metadata.Pairs("www-authenticate", f.Challenge)) // nothing else can be done about it
 	}

@@ -82,10 +82,12 @@ func setUp(t *testing.T, change ...func(*grpcbearer.Guard)) *fixture {
 	}
 	guard := &grpcbearer.Guard{
 		Verifier: api,
-		Rules: map[string][]bearer.Rule{
-			"/shop.Orders/List": {bearer.Scopes("orders:read")}, "/shop.Orders/Delete": {bearer.ACR("gold")}, "/shop.Orders/Watch": {},
+		Procedures: bearer.Procedures{
+			Rules: map[string][]bearer.Rule{
+				"/shop.Orders/List": {bearer.Scopes("orders:read")}, "/shop.Orders/Delete": {bearer.ACR("gold")}, "/shop.Orders/Watch": {},
+			},
+			Public: []string{"/shop.Orders/Ping"},
 		},
-		Public: []string{"/shop.Orders/Ping"},
 	}
 	for _, c := range change {
 		c(guard)
@@ -298,10 +300,10 @@ func ExampleGuard() {
 	if err != nil {
 		panic(err)
 	}
-	guard := &grpcbearer.Guard{Verifier: api, Rules: map[string][]bearer.Rule{
+	guard := &grpcbearer.Guard{Verifier: api, Procedures: bearer.Procedures{Rules: map[string][]bearer.Rule{
 		"/shop.Orders/List": {bearer.Scopes("orders:read")},
 		"/shop.Orders/":     {bearer.Scopes("orders:write")},
-	}}
+	}}}
 	server := grpc.NewServer(grpc.UnaryInterceptor(guard.Unary), grpc.StreamInterceptor(guard.Stream))
 	server.Stop()
 }
