@@ -395,6 +395,7 @@ func TestAPanicOfTheHTTPClientIsAnOutageAndEndsNothing(t *testing.T) {
 		provider := p.provider(t, func(c *discovery.Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 		_, err := provider.Metadata(t.Context())
 		wantUnavailable(t, err, "panicked with a string")
+		synctest.Wait() // until all is logged
 		if text := log.String() + err.Error(); !strings.Contains(text, "outage_test.go") || strings.Contains(text, "secret-marked") {
 			t.Errorf("logged: %s", text)
 		}

@@ -165,7 +165,7 @@ func TestATokenKeptByOneProcessIsNotSpentBySeveral(t *testing.T) {
 	}
 }
 
-// TestALoadTakesFewAllocations holds three for cookies and two for memory; the race detector empties pools at random, hence the slack.
+// TestALoadTakesFewAllocations holds four for cookies and three for memory; the race detector empties pools at random, hence the slack.
 func TestALoadTakesFewAllocations(t *testing.T) {
 	for name, config := range stores(t) {
 		if name == "server" {
@@ -179,8 +179,8 @@ func TestALoadTakesFewAllocations(t *testing.T) {
 			if _, err := v.site.Load(w, r); err != nil {
 				t.Fatal(err)
 			}
-		}); n > 4 {
-			t.Errorf("%s: %v allocations, want 4 at most", name, n)
+		}); n > 6 {
+			t.Errorf("%s: %v allocations, want 6 at most", name, n)
 		}
 	}
 }
