@@ -35,7 +35,15 @@ var errForeign = errors.New("what is in Redis under this key was not written by 
 const maxMillis = 1 << 52
 
 // millis is t as items have it. What lies before 1970 has ended, and so has zero.
-func millis(t time.Time) int64 { return min(max(0, t.UnixMilli()), maxMillis) }
+func millis(t time.Time) int64 {
+	switch s := t.Unix(); { // UnixMilli overflows where this doesn't
+	case s < 0:
+		return 0
+	case s >= maxMillis/1000:
+		return maxMillis
+	}
+	return t.UnixMilli()
+}
 
 // wire is a version as the scripts compare it, byte by byte: Lua's numbers have 53 bits.
 func wire(version uint64) []byte { return binary.BigEndian.AppendUint64(nil, version) }
