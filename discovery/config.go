@@ -36,6 +36,7 @@ type Config struct {
 	// MaxStale is how long metadata and keys are used past their lifetime while the provider is down. Zero: 24 hours.
 	MaxStale time.Duration
 	// Cooldown is the least time between two fetches of the key set caused by unknown keys, after a burst of 2. Zero: 10 seconds.
+	// A provider that publishes a new key for less time than that before it signs with it needs a smaller one.
 	Cooldown time.Duration
 	// InsecureLoopbackHTTP accepts http URLs whose host is a loopback address, for development.
 	InsecureLoopbackHTTP bool

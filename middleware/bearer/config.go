@@ -69,7 +69,8 @@ type Cache struct {
 	MaxEntries int
 	// MaxBytes is how much memory their claims may take, roughly. Zero: 32 MiB.
 	MaxBytes int64
-	// MaxAge is how long a token is taken as verified. Zero: 5 minutes.
+	// MaxAge is how long a token is taken as verified. Zero: 5 minutes. Keys are renewed when tokens are verified, not when they are found here, so it is also how long
+	// after the end of the key set's lifetime a withdrawn key may be noticed at the latest.
 	MaxAge time.Duration
 }
 
