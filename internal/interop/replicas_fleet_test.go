@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -39,7 +40,8 @@ type fleet struct {
 
 	mu       sync.Mutex
 	programs []*service.Program
-	sends    map[string]int // of each refresh token
+	logs     strings.Builder // of the programs that were killed
+	sends    map[string]int  // of each refresh token
 }
 
 // visit is one logged-in browser.
@@ -136,8 +138,22 @@ func (f *fleet) start(i int) error {
 
 // crash kills a replica, and starts it again on the same port.
 func (f *fleet) crash(i int) error {
-	f.programs[i].Kill()
+	f.kill(i)
 	return f.start(i)
+}
+
+func (f *fleet) kill(i int) {
+	f.programs[i].Kill()
+	f.logs.WriteString(f.programs[i].Stderr())
+}
+
+// diedTwice ends all processes, and counts the sessions that one of them has ended because two had died while they refreshed it: the second one may have died
+// before it sent anything.
+func (f *fleet) diedTwice() int {
+	for i := range f.programs {
+		f.kill(i)
+	}
+	return strings.Count(f.logs.String(), "twice a process died while it refreshed it")
 }
 
 func (f *fleet) address(path string) string {

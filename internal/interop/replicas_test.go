@@ -85,18 +85,19 @@ func TestKilledProcessesLoseNoMoreThanTheProviderForbids(t *testing.T) {
 			<-over
 			f.settle(40 * time.Second)
 			again, most := f.sent()
-			t.Logf("%d sessions, %d kills: %s; %d refreshes, %d reuses, %d tokens sent more than once, at most %d times; %d sessions lost",
-				len(f.sessions), kills, count, f.op.Refreshes(), f.op.RefreshReuses(), again, most, f.lost())
+			twice := f.diedTwice()
+			t.Logf("%d sessions, %d kills: %s; %d refreshes, %d reuses, %d tokens sent more than once, at most %d times; %d sessions lost, %d of them because two processes died on them",
+				len(f.sessions), kills, count, f.op.Refreshes(), f.op.RefreshReuses(), again, most, f.lost(), twice)
 			if kills == 0 || f.op.Refreshes() < len(f.sessions) {
 				t.Error("too little happened: the test shows nothing")
 			}
 			if most > 2 {
 				t.Errorf("a refresh token was sent %d times", most)
 			}
-			if f.lost() > again {
-				t.Errorf("%d sessions are lost, and only %d tokens were sent twice: no kill explains the others", f.lost(), again)
+			if f.lost() > again+twice {
+				t.Errorf("%d sessions are lost, but %d tokens were sent twice and two processes died on %d: no kill explains the others", f.lost(), again, twice)
 			}
-			if grace > 0 && (f.lost() != 0 || f.op.RefreshReuses() != 0) {
+			if grace > 0 && (f.lost() > twice || f.op.RefreshReuses() != 0) {
 				t.Errorf("%d sessions lost and %d reuses in spite of the time of grace", f.lost(), f.op.RefreshReuses())
 			}
 		})
@@ -175,7 +176,7 @@ func TestALogoutOfTheProviderCountsInEveryProcess(t *testing.T) {
 // what it has on disk: whoever asks meanwhile is told 503.
 func TestARedisThatStopsAndDiesLogsNobodyOut(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, replicasCount(100), 2*time.Second, 2*time.Second, nil)
+	f := newFleet(t, replicasCount(100), 2*time.Second, 10*time.Second, nil) // tokens that could not be saved are kept until the access token ends: it outlasts the outage
 	var done atomic.Bool
 	go func() {
 		defer done.Store(true)
