@@ -165,7 +165,7 @@ func (c *Client) exchange(ctx context.Context, md *discovery.Metadata, login *Lo
 
 // finishTokens verifies the ID token that came with tok, with keys fetched if need be, whatever became of ctx meanwhile.
 func (c *Client) finishTokens(ctx context.Context, md *discovery.Metadata, tok *oauth2.Token, want expected) (*Tokens, error) {
-	t := &Tokens{OAuth2: tok, Scope: want.scope()}
+	t := &Tokens{OAuth2: tok, Scope: want.scope(), RefreshExpiry: refreshExpiry(tok, time.Now())}
 	if s, ok := tok.Extra("scope").(string); ok && s != "" {
 		t.Scope = strings.Fields(s)
 	}

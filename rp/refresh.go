@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"golang.org/x/oauth2"
 )
@@ -18,7 +19,7 @@ import (
 //
 // Errors as Finish. After an error for which IsInvalidGrant is true the session is over; after ErrUnavailable it may go on.
 // When the answer came but its ID token could not be checked because the keys are out of reach, the error is ErrUnavailable and
-// Tokens is not nil: it holds the new refresh token and nothing else. Save it in place of the old one.
+// Tokens is not nil: it holds the new refresh token with its end, and nothing else. Save it in place of the old one.
 func (c *Client) Refresh(ctx context.Context, refreshToken string, prev *IDToken) (*Tokens, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -40,9 +41,10 @@ func (c *Client) Refresh(ctx context.Context, refreshToken string, prev *IDToken
 	if err != nil {
 		return nil, tokenError(err)
 	}
+	answered := time.Now()
 	tokens, err := c.finishTokens(ctx, md, tok, expected{prev: prev})
 	if errors.Is(err, ErrUnavailable) {
-		return &Tokens{OAuth2: &oauth2.Token{RefreshToken: tok.RefreshToken}}, err
+		return &Tokens{OAuth2: &oauth2.Token{RefreshToken: tok.RefreshToken}, RefreshExpiry: refreshExpiry(tok, answered)}, err
 	}
 	return tokens, err
 }

@@ -287,3 +287,47 @@ func TestParseIDTokenReadsBackWhatALoginVerified(t *testing.T) {
 		}
 	}
 }
+
+func TestTheEndOfARefreshTokenIsReadWhereverItIsSaid(t *testing.T) {
+	for name, c := range map[string]struct {
+		members map[string]any
+		want    time.Duration // zero: none
+	}{
+		"nothing":              {nil, 0},
+		"Keycloak":             {map[string]any{"refresh_expires_in": 1800}, 30 * time.Minute},
+		"Keycloak, offline":    {map[string]any{"refresh_expires_in": 0}, 0},
+		"Microsoft":            {map[string]any{"refresh_token_expires_in": 86400}, 24 * time.Hour},
+		"the session's":        {map[string]any{"session_expires_in": 60.9}, time.Minute},
+		"a number in a string": {map[string]any{"refresh_token_expires_in": "600"}, 10 * time.Minute},
+		"the earliest counts":  {map[string]any{"refresh_expires_in": 1800, "session_expires_in": 600}, 10 * time.Minute},
+		"beside an offline 0":  {map[string]any{"refresh_expires_in": 0, "session_expires_in": 600}, 10 * time.Minute},
+		"negative":             {map[string]any{"refresh_expires_in": -1}, 0},
+		"not a number":         {map[string]any{"refresh_expires_in": "NaN"}, 0},
+		"no scalar":            {map[string]any{"refresh_expires_in": []int{1}}, 0},
+		"beyond any clock":     {map[string]any{"refresh_expires_in": 1e300}, (1<<31 - 1) * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newOP()
+			p.tokens = func(m map[string]any) {
+				for member, v := range c.members {
+					m[member] = v
+				}
+			}
+			client, at := p.client(t), time.Now()
+			login, err := p.login(t, client, rp.AuthParams{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, err := client.Refresh(t.Context(), "refresh-1", login.IDToken)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for which, tokens := range map[string]*rp.Tokens{"login": login, "refresh": after} {
+				end := tokens.RefreshExpiry
+				if c.want == 0 && !end.IsZero() || c.want > 0 && (end.Before(at.Add(c.want)) || end.After(time.Now().Add(c.want))) {
+					t.Errorf("%s: the end is %v from now, want %v", which, time.Until(end), c.want)
+				}
+			}
+		})
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +20,35 @@ type Tokens struct {
 	IDToken    *IDToken      // nil: a refresh brought none
 	RawIDToken string
 	Scope      []string // as granted; as asked when the provider is silent
+	// RefreshExpiry is when the refresh token, or the provider's session behind it, ends, as far as the provider says; zero: it says nothing, or that
+	// there is no end. No RFC names a member for it; refresh_expires_in (Keycloak), refresh_token_expires_in (Microsoft) and session_expires_in are read, in seconds.
+	// Of several the earliest counts, and one that is no positive number is ignored.
+	RefreshExpiry time.Time
+}
+
+// refreshEnds are the members that tell the end of a refresh token.
+var refreshEnds = []string{"refresh_expires_in", "refresh_token_expires_in", "session_expires_in"}
+
+// refreshExpiry reads the end of tok's refresh token, counted from now. Zero is no end: Keycloak says so of offline tokens. These members are nobody's standard,
+// so what can't be read says nothing instead of failing a login.
+func refreshExpiry(tok *oauth2.Token, now time.Time) (end time.Time) {
+	for _, name := range refreshEnds {
+		var seconds float64
+		switch v := tok.Extra(name).(type) {
+		case float64:
+			seconds = v
+		case string:
+			seconds, _ = strconv.ParseFloat(v, 64)
+		}
+		if !(seconds >= 1) { // NaN included
+			continue
+		}
+		at := now.Add(time.Duration(min(seconds, math.MaxInt32)) * time.Second)
+		if end.IsZero() || at.Before(end) {
+			end = at
+		}
+	}
+	return end
 }
 
 // String tells what is there, and shows no token.

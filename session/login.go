@@ -181,7 +181,10 @@ func (m *Manager) establish(ctx context.Context, tokens *rp.Tokens, accept Accep
 	if m.mayRefresh {
 		rec.RefreshToken = tokens.OAuth2.RefreshToken
 	}
-	rec.schedule(now, tokens.OAuth2.Expiry)
+	if rec.RefreshToken != "" && !tokens.RefreshExpiry.IsZero() {
+		rec.ExpiresAt = min(rec.ExpiresAt, tokens.RefreshExpiry.Unix())
+	}
+	rec.schedule(now, tokens.OAuth2.Expiry, rec.ExpiresAt < rec.lastEnd(m.cfg.Lifetime))
 	if rec.RefreshToken == "" && !m.cfg.OutliveTokens {
 		// A session must not outlive its grounds: nobody could tell any more whether the provider still stands by it.
 		rec.ExpiresAt = min(rec.ExpiresAt, id.Expiry.Unix())
@@ -216,14 +219,17 @@ func (m *Manager) establish(ctx context.Context, tokens *rp.Tokens, accept Accep
 }
 
 // schedule sets when the access token ends and when to refresh it: at 80 % of its life, or a minute before its end if that is sooner, and
-// up to a twentieth of its life earlier, so that sessions made together don't refresh together.
-func (rec *record) schedule(now, expiry time.Time) {
+// up to a twentieth of its life earlier, so that sessions made together don't refresh together. slides: the session's end is its refresh token's, and a refresh is
+// believed to move it, so the token that ends first counts.
+func (rec *record) schedule(now, expiry time.Time, slides bool) {
 	rec.TokenExpiry, rec.RefreshAt = 0, 0
-	if expiry.IsZero() {
-		return
+	if !expiry.IsZero() {
+		rec.TokenExpiry = expiry.Unix()
 	}
-	rec.TokenExpiry = expiry.Unix()
-	if rec.RefreshToken == "" {
+	if end := unix(rec.ExpiresAt); slides && (expiry.IsZero() || end.Before(expiry)) {
+		expiry = end
+	}
+	if rec.RefreshToken == "" || expiry.IsZero() {
 		return
 	}
 	life := expiry.Sub(now)
@@ -233,6 +239,35 @@ func (rec *record) schedule(now, expiry time.Time) {
 	}
 	ahead += time.Duration(mathrand.Int64N(int64(max(life/20, 1))))
 	rec.RefreshAt = max(expiry.Add(-ahead).Unix(), now.Unix()+1)
+}
+
+// lastEnd is the end that no refresh can move any more.
+func (rec *record) lastEnd(lifetime time.Duration) int64 {
+	return unix(rec.LoginAt).Add(lifetime).Unix()
+}
+
+// latestEnd is how long any copy of the session may last that was renewed, or will be, elsewhere.
+func (rec *record) latestEnd(lifetime time.Duration) int64 {
+	if rec.RefreshToken == "" {
+		return rec.ExpiresAt
+	}
+	return max(rec.ExpiresAt, rec.lastEnd(lifetime))
+}
+
+// minMove is from where on a later end of a refresh token is not the rounding of the same one.
+const minMove = 5
+
+// moveEnd takes over what a refresh said of the end of the refresh token it brought; spent is the one that was sent. It reports whether the next refresh can be
+// believed to move the end again. An answer that says nothing leaves a token that stays with the end it had, and gives a new one none.
+func (rec *record) moveEnd(tokens *rp.Tokens, spent string, lifetime time.Duration) (slides bool) {
+	if tokens.RefreshExpiry.IsZero() && tokens.OAuth2.RefreshToken == spent {
+		return false
+	}
+	was, last := rec.ExpiresAt, rec.lastEnd(lifetime)
+	if rec.ExpiresAt = last; !tokens.RefreshExpiry.IsZero() {
+		rec.ExpiresAt = min(last, tokens.RefreshExpiry.Unix())
+	}
+	return rec.ExpiresAt < last && rec.ExpiresAt >= was+minMove
 }
 
 // admit refuses a login whose ID token was issued before a logout that is known by now. One issued in the same second has come

@@ -79,7 +79,7 @@ func (m *Manager) forget(ctx context.Context, rec *record) error {
 	if begun := unix(rec.IssuedAt); at.Before(begun) {
 		at = begun // the provider's clock is ahead of ours
 	}
-	key, until := ledgerName("id", "", rec.ID), unix(rec.ExpiresAt)
+	key, until := ledgerName("id", "", rec.ID), unix(rec.latestEnd(m.cfg.Lifetime))
 	var err error
 	if own, ok := m.ledger.(*MemoryLedger); ok {
 		// What no request has touched for the idle time is over without a note. A ledger that others share may outlive this process, and with it this Config.Idle.

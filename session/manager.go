@@ -40,7 +40,8 @@ type Config struct {
 	Store sessions.Store
 	// Ledger remembers what was revoked; nil: the one in a ServerStore's backend, else a bounded one in memory, which is the truth for one process.
 	Ledger Ledger
-	// Lifetime is the absolute end of a session counted from login; zero: 12 hours.
+	// Lifetime is the absolute end of a session counted from login; zero: 12 hours. A session ends before it with its refresh token, where the provider says when that ends
+	// (rp.Tokens.RefreshExpiry); a refresh that brings a later end moves the session's.
 	Lifetime time.Duration
 	// Idle ends a session that is not used; zero: 1 hour, or Lifetime if that is shorter; negative: no idle end.
 	Idle time.Duration

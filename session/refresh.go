@@ -14,6 +14,10 @@ import (
 const (
 	firstRetry = 5 * time.Second
 	lastRetry  = time.Minute
+	// lastSave is the longest wait between two tries to save what other replicas wait for: less than they wait, see settleTime.
+	lastSave = 2 * time.Second
+	// saveFor is how long a save is tried again at least: while it is not done, other replicas have nothing but a spent token.
+	saveFor = 10 * time.Minute
 	// userInfoTimeout bounds what UserInfo may add to a refresh, whose tokens are not saved before.
 	userInfoTimeout = 5 * time.Second
 )
@@ -38,7 +42,11 @@ func (f *refresher) fly(ctx context.Context, r *http.Request, flight *flight, k 
 		contained(ctx, f.m.log, func() { f.m.revokeTokens(ctx, &flight.rec) }) // the logout that came between could not know it
 	}
 	if unsaved != nil {
-		f.saveLater(r, flight, unsaved)
+		most := lastRetry
+		if held != nil {
+			most = lastSave
+		}
+		f.saveLater(r, flight, unsaved, most)
 		release()
 	}
 }
@@ -84,11 +92,12 @@ func (f *refresher) spend(ctx context.Context, r *http.Request, flight *flight, 
 	rec.RefreshedAt = time.Now().Unix()
 	if err != nil {
 		// The token was rotated, but the new ID token can't be judged now: keep the new refresh token and nothing else, and come back soon.
+		rec.moveEnd(tokens, old.RefreshToken, f.m.cfg.Lifetime)
 		rec.RefreshToken = tokens.OAuth2.RefreshToken
 		rec.RefreshAt = time.Now().Add(firstRetry).Unix()
 		flight.unchecked = err
 	} else {
-		rec.renew(tokens)
+		rec.renew(tokens, f.m.cfg.Lifetime)
 		contained(ctx, f.m.log, func() { f.ask(ctx, flight, &rec) })
 	}
 	contained(ctx, f.m.log, func() { err = f.m.revoked(ctx, &rec) })
@@ -124,7 +133,8 @@ func (f *refresher) reread(ctx context.Context, r *http.Request, flight *flight,
 }
 
 // renew takes over what a refresh brought.
-func (rec *record) renew(tokens *rp.Tokens) {
+func (rec *record) renew(tokens *rp.Tokens, lifetime time.Duration) {
+	slides := rec.moveEnd(tokens, rec.RefreshToken, lifetime)
 	rec.AccessToken, rec.TokenType = tokens.OAuth2.AccessToken, tokens.OAuth2.TokenType
 	rec.RefreshToken = tokens.OAuth2.RefreshToken
 	if len(tokens.Scope) > 0 {
@@ -141,7 +151,7 @@ func (rec *record) renew(tokens *rp.Tokens) {
 	}
 	now := time.Now()
 	rec.SeenAt = max(rec.SeenAt, now.Unix())
-	rec.schedule(now, tokens.OAuth2.Expiry)
+	rec.schedule(now, tokens.OAuth2.Expiry, slides)
 }
 
 // ask fetches UserInfo for the new tokens. They are worth more than it: when it can't be had, what is known stays, under the newer ID token.
@@ -227,17 +237,17 @@ func (f *refresher) save(r *http.Request, flight *flight, k *kept, rec record) (
 	return k
 }
 
-// saveLater goes on trying until the access token ends. The provider is not asked again: the flight serves who comes, and the refresh
+// saveLater goes on trying until the access token ends, and for saveFor in any case. The provider is not asked again: the flight serves who comes, and the refresh
 // that follows it saves for both.
-func (f *refresher) saveLater(r *http.Request, done *flight, k *kept) {
+func (f *refresher) saveLater(r *http.Request, done *flight, k *kept, most time.Duration) {
 	until := unix(done.rec.ExpiresAt)
-	if done.rec.TokenExpiry > 0 {
-		until = unix(min(done.rec.TokenExpiry, done.rec.ExpiresAt))
+	if done.rec.TokenExpiry > 0 { // the refresh token outlasts it
+		until = unix(min(max(done.rec.TokenExpiry, time.Now().Add(saveFor).Unix()), done.rec.ExpiresAt))
 	}
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), until)
 	defer cancel()
 	r = r.Clone(ctx)
-	for wait := firstRetry / 10; time.Now().Add(wait).Before(until); wait = min(2*wait, lastRetry) {
+	for wait := firstRetry / 10; time.Now().Add(wait).Before(until); wait = min(2*wait, most) {
 		time.Sleep(wait)
 		left := k
 		if contained(ctx, f.m.log, func() { left = f.save(r, &flight{}, k, done.rec) }); left == nil {

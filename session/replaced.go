@@ -36,7 +36,7 @@ func (m *Manager) toReplace(r *http.Request) *replaced {
 	if rec == nil {
 		return nil
 	}
-	old := &replaced{ID: rec.ID, Issuer: rec.Issuer, Subject: rec.Subject, IssuedAt: rec.IssuedAt, ExpiresAt: rec.ExpiresAt}
+	old := &replaced{ID: rec.ID, Issuer: rec.Issuer, Subject: rec.Subject, IssuedAt: rec.IssuedAt, ExpiresAt: rec.latestEnd(m.cfg.Lifetime)}
 	if old.Issuer == m.client.Issuer() {
 		old.Issuer = ""
 	}
