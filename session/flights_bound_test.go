@@ -121,7 +121,7 @@ func TestASaverTriesUntilTheAccessTokenEnds(t *testing.T) {
 					done.rec.TokenExpiry = begun.Add(c.token).Unix()
 				}
 				f.land(done, false)
-				f.saveLater(httptest.NewRequest(http.MethodGet, "/", nil), done, &kept{})
+				f.saveLater(httptest.NewRequest(http.MethodGet, "/", nil), done, &kept{}, lastRetry)
 				if took := time.Since(begun); done.saved != c.saved || took < c.least || took > c.most {
 					t.Errorf("saved %t after %v, want %t after %v to %v", done.saved, took, c.saved, c.least, c.most)
 				}

@@ -125,23 +125,26 @@ func (l *lease) state(ctx context.Context) (session, held Item, err error) {
 	return items[0], items[1], nil
 }
 
-// begin notes that the token of version is about to be spent, and how often that has been noted before without an end.
-func (l *lease) begin(ctx context.Context, version uint64) (before int, err error) {
+// noted reads how often it has been noted that the token of version was about to be spent, without an end; at is the note's own version.
+func (l *lease) noted(ctx context.Context, version uint64) (before int, at uint64, err error) {
 	items, err := l.store.get(ctx, l.intent)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if d := items[0].Data; len(d) == 9 && binary.BigEndian.Uint64(d) == version {
 		before = int(d[8])
 	}
-	if before >= 2 {
-		return before, nil
-	}
+	return before, items[0].Version, nil
+}
+
+// putNote notes that the token of version is about to be spent, if the note is still the one that was read. ErrConflict: another one has noted something since.
+func (l *lease) putNote(ctx context.Context, version uint64, before int, at uint64) error {
 	note := append(binary.BigEndian.AppendUint64(nil, version), byte(before+1))
-	if err = l.put(ctx, l.intent, Item{Data: note, Version: l.holder, Expires: l.expires}, items[0].Version); err == nil {
+	err := l.put(ctx, l.intent, Item{Data: note, Version: l.holder, Expires: l.expires}, at)
+	if err == nil {
 		l.note = note
 	}
-	return before, err
+	return err
 }
 
 // release gives the lease back. spent: the token was answered, so that nobody may send it any more. retryAt: nobody shall try before it.
@@ -241,14 +244,28 @@ func (f *refresher) adopt(r *http.Request, flight *flight, old *record) bool {
 // one was asleep: the session is looked at again for a time. Then the token is sent once more, which a provider with a time of grace answers as before, and
 // any other by invalid_grant. false: flight is filled.
 func (f *refresher) intend(ctx context.Context, r *http.Request, flight *flight, held *lease, old *record) bool {
-	before, err := held.begin(ctx, old.Version)
-	switch {
+	before, at, err := held.noted(ctx, old.Version)
+	if err != nil {
+		f.postpone(ctx, flight, old, err)
+		return false
+	}
+	if before > 0 && !f.outwaited(ctx, r, flight, held, old, before) {
+		return false
+	}
+	// Only now, right before it is sent: a process that dies while it waits has spent nothing.
+	switch err := held.putNote(ctx, old.Version, before, at); {
+	case errors.Is(err, ErrConflict): // this process was asleep, and somebody else is at it
+		f.postpone(ctx, flight, old, errElsewhere)
+		return false
 	case err != nil:
 		f.postpone(ctx, flight, old, err)
 		return false
-	case before == 0:
-		return true
 	}
+	return true
+}
+
+// outwaited waits for the one who left a note to save after all. false: flight is filled.
+func (f *refresher) outwaited(ctx context.Context, r *http.Request, flight *flight, held *lease, old *record, before int) bool {
 	for until := time.Now().Add(settleTime); ; {
 		session, _, err := held.state(ctx)
 		if err == nil && session.Version != held.version && f.adopt(r, flight, old) {

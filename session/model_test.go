@@ -69,7 +69,7 @@ func TestTheModelHolds(t *testing.T) {
 func TestTheModelWouldNotice(t *testing.T) {
 	needSpin(t)
 	for broken, defines := range map[string][]string{
-		"the lease": {"-DBROKEN=1", "-DCRASHES=0"}, "the second reading": {"-DBROKEN=2", "-DCRASHES=0"},
+		"the lease": {"-DBROKEN=1", "-DCRASHES=0"}, "the looks at the session": {"-DBROKEN=2", "-DCRASHES=0"},
 		"the intent": {"-DBROKEN=3", "-DCRASHES=2"}, "the compare-and-swap": {"-DBROKEN=4", "-DCRASHES=0", "-DPAUSES=1", "-DGRACE=1"},
 	} {
 		t.Run("without "+broken, func(t *testing.T) {

@@ -222,7 +222,7 @@ func TestAReplicaThatDiesInARefreshLosesNothingThatCanBeKept(t *testing.T) {
 				if !c.lost && f.provider.RefreshReuses() != 0 {
 					t.Errorf("%d reuses", f.provider.RefreshReuses())
 				}
-				time.Sleep(3 * time.Minute) // the dead one gives up too
+				time.Sleep(12 * time.Minute) // the dead one gives up too
 			})
 		})
 	}

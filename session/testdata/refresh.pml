@@ -4,7 +4,7 @@
  *
  *	CRASHES  how many replicas may die, each at any point
  *	PAUSES   how often a lease may end under a holder that is alive: stopped, or cut off, for longer than it lives
- *	BROKEN   1 to 4: without the lease, the second reading, the intent or the compare-and-swap, to see that the model would notice
+ *	BROKEN   1 to 4: without the lease, the looks at the session before the token is sent, the intent or the compare-and-swap, to see that the model would notice
  *	GRACE    1: the provider answers the token before the last as it did before; 0: it takes that for theft and ends the whole grant
  */
 #define N 3
@@ -56,27 +56,24 @@ proctype Replica(byte me)
 	:: atomic { (version == v && !ended) || BROKEN == 2 -> skip }
 	fi;
 	MAYDIE;
-	atomic {	/* intend: a compare-and-swap of its own, so one step */
-		before = (noted == v -> tries : 0);
-		if
-		:: before >= 2 && BROKEN != 3 ->
-			if
-			:: version == v && !ended -> ended = true
-			:: else		/* adopt */
-			fi;
-			goto release
-		:: else -> noted = v; tries = before + 1; noter = me
-		fi
-	}
+	before = (noted == v -> tries : 0);	/* intend: what was noted before */
 	MAYDIE;
-	if	/* noted before: by one who died, or one who is done while this one was asleep */
-	:: before > 0 && BROKEN != 3 ->
+	if	/* by one who died, or one who is done while this one was asleep: look at the session again */
+	:: before > 0 && BROKEN != 3 && BROKEN != 2 ->
 		if
 		:: atomic { version != v || ended -> goto release }	/* adopt */
-		:: atomic { version == v && !ended -> skip }
+		:: atomic { version == v && !ended && before >= 2 -> ended = true; goto release }
+		:: atomic { version == v && !ended && before < 2 -> skip }
 		fi
 	:: else
 	fi;
+	MAYDIE;
+	atomic {	/* note: compare-and-swap with what was read */
+		if
+		:: (noted == v -> tries : 0) != before && BROKEN != 3 -> goto release	/* try again later */
+		:: else -> noted = v; tries = before + 1; noter = me
+		fi
+	}
 	MAYDIE;
 	atomic {	/* the request, as the provider sees it */
 		if
