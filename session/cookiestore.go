@@ -21,7 +21,7 @@ const defaultMaxAge = 12 * time.Hour
 // It is a gorilla sessions.Store, too, for values of the application: string keys with string, []byte, bool, int, int64 or float64 values. A cookie that
 // doesn't open is a new session and no error. It is safe for concurrent use.
 //
-// Each key may seal 2^32 values; rotate well before: see Config.Keys.
+// Each key may seal 2^32 values; rotate well before: see Keyring.
 type CookieStore struct {
 	// Options are those of the gorilla sessions this store makes; a Manager sets its own. Nil, and from NewCookieStore: Path "/", 12 hours, Secure, HttpOnly and SameSite
 	// Lax; clear Secure for development over plain http. Don't change it while requests are served. A session's MaxAge: seconds; negative deletes it; 0: until the browser closes, and 12 hours at most.
@@ -30,14 +30,22 @@ type CookieStore struct {
 	records, seen, values *sealer
 }
 
-// NewCookieStore returns a store that seals under the first of keys and opens under all. Keys are at least 32 random bytes each; see Config.Keys for rotation.
+// NewCookieStore returns a store that seals under the first of keys and opens under all. Keys are at least 32 random bytes each; see Keyring for keys that change while the program runs.
 func NewCookieStore(keys ...[]byte) (*CookieStore, error) {
+	ring, err := NewKeyring(keys...)
+	if err != nil {
+		return nil, err
+	}
+	return ring.CookieStore()
+}
+
+// CookieStore returns a store as NewCookieStore does, which follows k. The error is that k is empty.
+func (k *Keyring) CookieStore() (*CookieStore, error) { return newCookieStore(k, "") }
+
+func newCookieStore(ring *Keyring, owner string) (*CookieStore, error) {
 	s := &CookieStore{Options: defaultOptions()}
-	for purpose, sealer := range map[string]**sealer{"session": &s.records, "seen": &s.seen, "values": &s.values} {
-		var err error
-		if *sealer, err = newSealer(keys, purpose); err != nil {
-			return nil, err
-		}
+	if err := sealers(ring, owner, map[string]**sealer{"session": &s.records, "seen": &s.seen, "values": &s.values}); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -151,7 +159,7 @@ func (s *CookieStore) String() string {
 	if s.records == nil {
 		return "session.CookieStore(empty)"
 	}
-	return fmt.Sprintf("session.CookieStore(%d keys)", len(s.records.keys))
+	return fmt.Sprintf("session.CookieStore(%d keys)", len(s.records.all()))
 }
 
 // GoString is String.

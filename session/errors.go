@@ -41,7 +41,7 @@ func (e *LoginError) Error() string {
 		text += ": three logins in a minute left no session that could be read back: the browser refuses cookies, a proxy cuts them, " +
 			"the store loses what it is given, or a clock is wrong"
 	case "unknown-key":
-		text += ": it was sealed under a key this process has not: give every replica the same Config.Keys, and drop an old one last"
+		text += ": it was sealed under a key this process has not: give every replica the same Config.Keys or Keyring, and drop an old one last"
 	}
 	return text
 }

@@ -33,19 +33,12 @@ type gorillaKeeper struct {
 	turns [64]sync.Mutex // by the first byte of the record's id
 }
 
-func newGorillaKeeper(store sessions.Store, a cookieAttributes, keys [][]byte) (*gorillaKeeper, error) {
-	seal, err := newSealer(keys, "store")
-	if err != nil {
-		return nil, err
+func newGorillaKeeper(store sessions.Store, a cookieAttributes, ring *Keyring, owner string) (*gorillaKeeper, error) {
+	g := &gorillaKeeper{
+		cookieAttributes: a, store: store, bound: a.name,
+		seen: seenCookie{cookieAttributes: a, full: a.name + seenSuffix},
 	}
-	seen, err := newSealer(keys, "store seen")
-	if err != nil {
-		return nil, err
-	}
-	return &gorillaKeeper{
-		cookieAttributes: a, store: store, seal: seal, bound: a.name,
-		seen: seenCookie{cookieAttributes: a, full: a.name + seenSuffix, seal: seen},
-	}, nil
+	return g, sealers(ring, owner, map[string]**sealer{"store": &g.seal, "store seen": &g.seen.seal})
 }
 
 func (g *gorillaKeeper) load(r *http.Request, k *kept) error {

@@ -20,7 +20,7 @@ import (
 
 func gorillaOf(t testing.TB, store sessions.Store) keeper {
 	t.Helper()
-	k, err := newKeeper(store, testAttributes, [][]byte{key(1)})
+	k, err := newKeeper(store, testAttributes, ringOf(t, key(1)), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,11 +34,11 @@ func gorillaOf(t testing.TB, store sessions.Store) keeper {
 }
 
 func TestKeepersNeedGoodKeysAndAStore(t *testing.T) {
-	if _, err := newKeeper(sessions.NewCookieStore(key(2)), testAttributes, [][]byte{make([]byte, 8)}); err == nil {
+	if _, err := newKeeper(sessions.NewCookieStore(key(2)), testAttributes, &Keyring{}, ""); err == nil {
 		t.Fatal("sealed under a key of 8 bytes")
 	}
 	for _, store := range []sessions.Store{nil, &CookieStore{}, &MemoryStore{}} {
-		if k, err := newKeeper(store, testAttributes, [][]byte{key(1)}); err == nil {
+		if k, err := newKeeper(store, testAttributes, ringOf(t, key(1)), ""); err == nil {
 			t.Errorf("%T is kept by %T", store, k)
 		}
 	}

@@ -119,3 +119,12 @@ func wantNoSecret(t testing.TB, printed string, secrets ...string) {
 		}
 	}
 }
+
+func ringOf(t testing.TB, keys ...[]byte) *Keyring {
+	t.Helper()
+	ring, err := NewKeyring(keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}

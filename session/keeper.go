@@ -67,8 +67,8 @@ var (
 	errEnded    = fmt.Errorf("%w: %w", errNoRecord, ErrExpired)
 )
 
-// newKeeper is the one place that knows which stores keep records themselves. keys seal what is handed to a store that isn't ours.
-func newKeeper(store sessions.Store, attributes cookieAttributes, keys [][]byte) (keeper, error) {
+// newKeeper is the one place that knows which stores keep records themselves. The keys of ring, bound to owner, seal what is handed to a store that isn't ours.
+func newKeeper(store sessions.Store, attributes cookieAttributes, ring *Keyring, owner string) (keeper, error) {
 	switch s := store.(type) {
 	case *CookieStore:
 		if s == nil || s.values == nil {
@@ -88,6 +88,6 @@ func newKeeper(store sessions.Store, attributes cookieAttributes, keys [][]byte)
 	case nil:
 		return nil, errors.New("session: no store")
 	default:
-		return newGorillaKeeper(store, attributes, keys)
+		return newGorillaKeeper(store, attributes, ring, owner)
 	}
 }

@@ -37,7 +37,7 @@ func keeperNamed(t testing.TB, name string) keeper {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := newKeeper(store, testAttributes, [][]byte{key(1)})
+	k, err := newKeeper(store, testAttributes, ringOf(t, key(1)), "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -31,11 +30,13 @@ const (
 	hostPrefix = "__Host-Http-"
 )
 
-// Config configures New. Only Keys is required. Printed, it shows no key; but fmt prints an unexported field of a struct of yours past this: keep the Manager there instead.
+// Config configures New. Only Keys, or Keyring, is required. Printed, it shows no key; but fmt prints an unexported field of a struct of yours past this: keep the Manager there instead.
 type Config struct {
 	// Keys seal cookies: at least 32 random bytes each, the same on every replica. The first seals, all open. To rotate: add the new key at the end
 	// everywhere, move it first, drop the old one after Lifetime.
 	Keys [][]byte
+	// Keyring holds keys that change while the program runs, in place of Keys; having both is an error. The manager follows it, and so does a store made of it.
+	Keyring *Keyring
 	// Store keeps the sessions; nil: cookies sealed under Keys. Any gorilla store works; what such a store can't promise stands in the package documentation.
 	Store sessions.Store
 	// Ledger remembers what was revoked; nil: the one in a ServerStore's backend, else a bounded one in memory, which is the truth for one process.
@@ -77,7 +78,7 @@ type Config struct {
 
 // String tells the lifetimes and the number of keys.
 func (c Config) String() string {
-	return fmt.Sprintf("session.Config{Keys: %d, Store: %T, Lifetime: %v, Idle: %v, CookieName: %q}", len(c.Keys), c.Store, c.Lifetime, c.Idle, c.CookieName)
+	return fmt.Sprintf("session.Config{Keys: %d, Store: %T, Lifetime: %v, Idle: %v, CookieName: %q}", len(c.Keys)+c.Keyring.Len(), c.Store, c.Lifetime, c.Idle, c.CookieName)
 }
 
 // Format prints String for every verb.
@@ -182,6 +183,9 @@ func (c *Config) settle() {
 func (c *Config) check(client *rp.Client, redirect *url.URL, secure bool) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("session: Config."+format, args...)) }
+	if c.Keyring != nil && c.Keys != nil {
+		bad("Keys and Config.Keyring are both set; keep one of them")
+	}
 	if c.Lifetime < time.Minute {
 		bad("Lifetime is %v; it must be at least a minute", c.Lifetime)
 	}
@@ -226,32 +230,26 @@ func (m *Manager) openStores(secure bool) error {
 	owner := boundTo(m.client.Issuer(), m.client.ClientID())
 	sum := sha256.Sum256([]byte(owner))
 	m.bound = sum[:16]
-	keys := make([][]byte, len(m.cfg.Keys))
-	for i, key := range m.cfg.Keys {
-		if err := checkKey(i, key); err != nil {
-			return err
-		}
+	ring := m.cfg.Keyring
+	if ring == nil {
 		var err error
-		if keys[i], err = hkdf.Key(sha256.New, key, nil, owner, 32); err != nil {
-			return fmt.Errorf("session: key %d: %w", i, err)
+		if ring, err = NewKeyring(m.cfg.Keys...); err != nil {
+			return err
 		}
 	}
-	for purpose, s := range map[string]**sealer{"attempt": &m.attempts, "logout": &m.logouts, "loop": &m.loops} {
-		var err error
-		if *s, err = newSealer(keys, purpose); err != nil {
-			return err
-		}
+	if err := sealers(ring, owner, map[string]**sealer{"attempt": &m.attempts, "logout": &m.logouts, "loop": &m.loops}); err != nil {
+		return err
 	}
 	store := m.cfg.Store
 	if store == nil {
-		own, err := NewCookieStore(keys...)
+		own, err := newCookieStore(ring, owner)
 		if err != nil {
 			return err
 		}
 		store = own
 	}
 	var err error
-	m.keep, err = newKeeper(store, cookieAttributes{name: m.name, secure: secure, sameSite: m.cfg.SameSite}, keys)
+	m.keep, err = newKeeper(store, cookieAttributes{name: m.name, secure: secure, sameSite: m.cfg.SameSite}, ring, owner)
 	if s, ok := m.keep.(*serverKeeper); ok {
 		s.idle = m.cfg.Idle
 	}

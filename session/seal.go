@@ -5,7 +5,6 @@ import (
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"log/slog"
 )
@@ -25,9 +24,7 @@ const (
 // a site that seals 100 values a second every second gets there in 16 months. Without randomness the process ends (crypto/rand): nothing is sealed under a weak nonce.
 //
 // A sealer is safe for concurrent use.
-type sealer struct {
-	keys []sealKey // the first seals, all open
-}
+type sealer struct{ derived[sealKey] }
 
 // sealKey has an id so that the right key is found without trying each: it comes from another HKDF output, so it says nothing about the key.
 type sealKey struct {
@@ -35,35 +32,38 @@ type sealKey struct {
 	aead cipher.AEAD
 }
 
-// newSealer derives the keys; a master key of fewer than 32 bytes, or of one repeated byte, is an error.
-func newSealer(keys [][]byte, purpose string) (*sealer, error) {
-	if len(keys) == 0 {
-		return nil, errors.New("session: no key: give at least one of 32 random bytes, the same on every replica")
-	}
-	s := &sealer{keys: make([]sealKey, 0, len(keys))}
-	for i, master := range keys {
-		if err := checkKey(i, master); err != nil {
-			return nil, err
+// newSealer derives the keys of ring for one purpose of one owner; the owner may be empty.
+func newSealer(ring *Keyring, owner, purpose string) (*sealer, error) {
+	s := &sealer{}
+	return s, s.derive(ring, func(master []byte) (key sealKey, err error) {
+		if master, err = ownedBy(owner, master); err != nil {
+			return key, err
 		}
-		key, err := deriveKey(master, purpose)
-		if err != nil {
-			return nil, fmt.Errorf("session: key %d: %w", i, err)
+		return deriveKey(master, purpose)
+	})
+}
+
+// sealers makes several at once.
+func sealers(ring *Keyring, owner string, made map[string]**sealer) error {
+	for purpose, to := range made {
+		var err error
+		if *to, err = newSealer(ring, owner, purpose); err != nil {
+			return err
 		}
-		s.keys = append(s.keys, key)
 	}
-	return s, nil
+	return nil
 }
 
 func checkKey(i int, master []byte) error {
 	if len(master) < minKeyLength {
-		return fmt.Errorf("session: key %d has %d bytes: use at least %d random ones (crypto/rand)", i, len(master), minKeyLength)
+		return fmt.Errorf("key %d has %d bytes: use at least %d random ones (crypto/rand)", i, len(master), minKeyLength)
 	}
 	for _, b := range master {
 		if b != master[0] {
 			return nil
 		}
 	}
-	return fmt.Errorf("session: key %d is one byte repeated: use %d random bytes (crypto/rand)", i, minKeyLength)
+	return fmt.Errorf("key %d is one byte repeated: use %d random bytes (crypto/rand)", i, minKeyLength)
 }
 
 func deriveKey(master []byte, purpose string) (key sealKey, err error) {
@@ -95,9 +95,10 @@ func (s *sealer) seal(dst, plain []byte, bound string) []byte {
 
 // sealBound is seal for callers that keep bound as bytes, which saves them a copy.
 func (s *sealer) sealBound(dst, plain, bound []byte) []byte {
+	key := &s.all()[0]
 	dst = append(dst, sealVersion)
-	dst = append(dst, s.keys[0].id[:]...)
-	return s.keys[0].aead.Seal(dst, nil, plain, bound)
+	dst = append(dst, key.id[:]...)
+	return key.aead.Seal(dst, nil, plain, bound)
 }
 
 // open appends the plaintext to dst. Unknown key ids and anything altered: errNoRecord.
@@ -110,12 +111,13 @@ func (s *sealer) openBound(dst, sealed, bound []byte) ([]byte, error) {
 	if len(sealed) < sealOverhead || sealed[0] != sealVersion {
 		return nil, errNoRecord
 	}
-	for i := range s.keys {
+	keys := s.all()
+	for i := range keys {
 		// Two keys can share an id by chance, so a match that doesn't open isn't the last word.
-		if string(sealed[1:sealHeader]) != string(s.keys[i].id[:]) {
+		if string(sealed[1:sealHeader]) != string(keys[i].id[:]) {
 			continue
 		}
-		if plain, err := s.keys[i].aead.Open(dst, nil, sealed[sealHeader:], bound); err == nil {
+		if plain, err := keys[i].aead.Open(dst, nil, sealed[sealHeader:], bound); err == nil {
 			return plain, nil
 		}
 	}
@@ -127,8 +129,9 @@ func (s *sealer) knows(sealed []byte) bool {
 	if len(sealed) < sealOverhead || sealed[0] != sealVersion {
 		return false
 	}
-	for i := range s.keys {
-		if string(sealed[1:sealHeader]) == string(s.keys[i].id[:]) {
+	keys := s.all()
+	for i := range keys {
+		if string(sealed[1:sealHeader]) == string(keys[i].id[:]) {
 			return true
 		}
 	}
@@ -136,7 +139,7 @@ func (s *sealer) knows(sealed []byte) bool {
 }
 
 // String tells the number of keys.
-func (s *sealer) String() string { return fmt.Sprintf("session.sealer(%d keys)", len(s.keys)) }
+func (s *sealer) String() string { return fmt.Sprintf("session.sealer(%d keys)", len(s.all())) }
 
 // GoString is String.
 func (s *sealer) GoString() string { return s.String() }

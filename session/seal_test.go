@@ -12,7 +12,7 @@ import (
 
 func sealerOf(t testing.TB, purpose string, keys ...[]byte) *sealer {
 	t.Helper()
-	s, err := newSealer(keys, purpose)
+	s, err := newSealer(ringOf(t, keys...), "", purpose)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestSealerRefusesWeakKeys(t *testing.T) {
 		"repeated": {[][]byte{key(1), bytes.Repeat([]byte{7}, 64)}, "key 1 is one byte repeated"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newSealer(test.keys, "x")
+			_, err := NewKeyring(test.keys...)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("got %v, want %q", err, test.want)
 			}

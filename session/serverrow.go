@@ -83,12 +83,13 @@ func (r *bodyRoot) aead(c *serverCookie) (cipher.AEAD, error) {
 }
 
 func (s *ServerStore) sealBody(c *serverCookie, key Key, body []byte) ([]byte, error) {
-	aead, err := s.bodies[0].aead(c)
+	root := &s.bodies.all()[0]
+	aead, err := root.aead(c)
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
 	sealed := append(make([]byte, 0, len(body)+sealOverhead), sealVersion)
-	sealed = append(sealed, s.bodies[0].id[:]...)
+	sealed = append(sealed, root.id[:]...)
 	return aead.Seal(sealed, nil, body, key[:]), nil
 }
 
@@ -96,11 +97,12 @@ func (s *ServerStore) openBody(c *serverCookie, key Key, sealed []byte) ([]byte,
 	if len(sealed) < sealOverhead || sealed[0] != sealVersion {
 		return nil, errNoRecord
 	}
-	for i := range s.bodies {
-		if string(sealed[1:sealHeader]) != string(s.bodies[i].id[:]) {
+	bodies := s.bodies.all()
+	for i := range bodies {
+		if string(sealed[1:sealHeader]) != string(bodies[i].id[:]) {
 			continue
 		}
-		aead, err := s.bodies[i].aead(c)
+		aead, err := bodies[i].aead(c)
 		if err != nil {
 			return nil, fmt.Errorf("session: %w", err)
 		}

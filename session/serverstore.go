@@ -25,8 +25,8 @@ type ServerStore struct {
 	Options *sessions.Options
 
 	backend Backend
-	cards   *sealer     // of what may be listed
-	bodies  []*bodyRoot // one for each key; the first seals, all open
+	cards   *sealer // of what may be listed
+	bodies  derived[bodyRoot]
 
 	nextSweep atomic.Int64 // nanoseconds since 1970
 }
@@ -39,26 +39,37 @@ type bodyRoot struct {
 
 // NewServerStore returns a store over backend. keys are as those of NewCookieStore: at least 32 random bytes each, the same on every replica. No I/O.
 func NewServerStore(backend Backend, keys ...[]byte) (*ServerStore, error) {
+	ring, err := NewKeyring(keys...)
+	if err != nil {
+		return nil, err
+	}
+	return ring.ServerStore(backend)
+}
+
+// ServerStore returns a store as NewServerStore does, which follows k.
+func (k *Keyring) ServerStore(backend Backend) (*ServerStore, error) {
 	if backend == nil {
 		return nil, errors.New("session: NewServerStore needs a Backend")
 	}
-	cards, err := newSealer(keys, "server card")
+	cards, err := newSealer(k, "", "server card")
 	if err != nil {
 		return nil, err
 	}
 	s := &ServerStore{Options: defaultOptions(), backend: backend, cards: cards}
-	for i, key := range keys {
-		made, err := deriveKey(key, "server body")
-		if err != nil {
-			return nil, fmt.Errorf("session: key %d: %w", i, err)
-		}
-		root, err := hkdf.Extract(sha256.New, key, []byte("latchkey v1 server body"))
-		if err != nil {
-			return nil, fmt.Errorf("session: key %d: %w", i, err)
-		}
-		s.bodies = append(s.bodies, &bodyRoot{id: made.id, root: root})
+	if err := s.bodies.derive(k, newBodyRoot); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+func newBodyRoot(key []byte) (body bodyRoot, err error) {
+	made, err := deriveKey(key, "server body")
+	if err != nil {
+		return body, err
+	}
+	body.id = made.id
+	body.root, err = hkdf.Extract(sha256.New, key, []byte("latchkey v1 server body"))
+	return body, err
 }
 
 // serverCookie is what the browser holds. The marks say where the ledger would have a revocation of the session's user and of the provider's session, so that
