@@ -146,7 +146,7 @@ func (m *Manager) openAttempt(name, value string) (a *attempt, reason string) {
 	}
 	plain, err := m.attempts.open(nil, sealed, name)
 	if err != nil {
-		if !m.attempts.knows(sealed) {
+		if !m.attempts.Knows(sealed) {
 			return nil, "unknown-key"
 		}
 		return nil, "altered"

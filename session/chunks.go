@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/latchkey-go/latchkey/rp/store"
 )
 
 const (
@@ -131,7 +133,7 @@ func (c *chunkedCookie) open(p *cookieParts) ([]byte, error) {
 			return nil, errNoRecord
 		}
 	}
-	plain := make([]byte, 0, max(0, len(s.sealed)-1-sealOverhead))
+	plain := make([]byte, 0, max(0, len(s.sealed)-1-store.Overhead))
 	return c.seal.openBound(plain, s.sealed[1:], c.bounds[count-1])
 }
 
@@ -150,12 +152,12 @@ func (s *scratch) decode(dst []byte, text string) ([]byte, bool) {
 // A value that doesn't fit is ErrTooLarge and nothing is written: the older value stays whole in the browser.
 func (c *chunkedCookie) write(p *cookieParts, s *scratch, plain []byte, attributes int, set func(name string, text []byte), drop func(name string)) error {
 	per := chunkLength(c.name, attributes)
-	length := cookieEncoding.EncodedLen(1 + sealOverhead + len(plain))
+	length := cookieEncoding.EncodedLen(1 + store.Overhead + len(plain))
 	if length > per*maxChunks {
 		return tooLarge(c.name, len(plain), per)
 	}
 	count := (length + per - 1) / per
-	s.sealed = c.seal.sealBound(append(s.sealed[:0], byte(count)), plain, c.bounds[count-1])
+	s.sealed = c.seal.Seal(append(s.sealed[:0], byte(count)), plain, c.bounds[count-1])
 	s.text = cookieEncoding.AppendEncode(s.text[:0], s.sealed)
 	for i := range count {
 		set(c.names[i], s.text[i*per:min((i+1)*per, length)])
@@ -169,7 +171,7 @@ func (c *chunkedCookie) write(p *cookieParts, s *scratch, plain []byte, attribut
 }
 
 func tooLarge(name string, have, per int) error {
-	bound := max(0, cookieEncoding.DecodedLen(per*maxChunks)-1-sealOverhead)
+	bound := max(0, cookieEncoding.DecodedLen(per*maxChunks)-1-store.Overhead)
 	return fmt.Errorf("%w: %q has %d bytes and at most %d fit into %d cookies; use a server-side store such as NewMemoryStore, or keep less in the session",
 		ErrTooLarge, name, have, bound, maxChunks)
 }

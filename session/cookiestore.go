@@ -36,11 +36,11 @@ func NewCookieStore(keys ...[]byte) (*CookieStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ring.CookieStore()
+	return NewCookieStoreWithKeyring(ring)
 }
 
-// CookieStore returns a store as NewCookieStore does, which follows k. The error is that k is empty.
-func (k *Keyring) CookieStore() (*CookieStore, error) { return newCookieStore(k, "") }
+// NewCookieStoreWithKeyring is NewCookieStore with keys that may change while the program runs. The error is that ring is empty.
+func NewCookieStoreWithKeyring(ring *Keyring) (*CookieStore, error) { return newCookieStore(ring, "") }
 
 func newCookieStore(ring *Keyring, owner string) (*CookieStore, error) {
 	s := &CookieStore{Options: defaultOptions()}
@@ -159,7 +159,7 @@ func (s *CookieStore) String() string {
 	if s.records == nil {
 		return "session.CookieStore(empty)"
 	}
-	return fmt.Sprintf("session.CookieStore(%d keys)", len(s.records.all()))
+	return fmt.Sprintf("session.CookieStore(%d keys)", s.records.Len())
 }
 
 // GoString is String.

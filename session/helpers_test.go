@@ -128,3 +128,12 @@ func ringOf(t testing.TB, keys ...[]byte) *Keyring {
 	}
 	return ring
 }
+
+func sealerOf(t testing.TB, purpose string, keys ...[]byte) *sealer {
+	t.Helper()
+	s, err := ringOf(t, keys...).Sealer("", purpose)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &sealer{s}
+}

@@ -62,14 +62,14 @@ func onRing(t *testing.T) map[string]func(ring *session.Keyring) session.Config 
 	return map[string]func(ring *session.Keyring) session.Config{
 		"cookies": func(ring *session.Keyring) session.Config { return session.Config{} },
 		"own cookie store": func(ring *session.Keyring) session.Config {
-			store, err := ring.CookieStore()
+			store, err := session.NewCookieStoreWithKeyring(ring)
 			if err != nil {
 				t.Fatal(err)
 			}
 			return session.Config{Store: store}
 		},
 		"server": func(ring *session.Keyring) session.Config {
-			store, err := ring.ServerStore(backend)
+			store, err := session.NewServerStoreWithKeyring(backend, ring)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -286,17 +286,17 @@ func TestKeysAreGivenInOnePlace(t *testing.T) {
 		if err := empty.Reload(); err == nil {
 			t.Error("an empty one has a source")
 		}
-		if _, err := empty.CookieStore(); err == nil {
+		if _, err := session.NewCookieStoreWithKeyring(empty); err == nil {
 			t.Error("a store without keys")
 		}
-		if _, err := empty.ServerStore(session.NewMemoryBackend(0)); err == nil {
+		if _, err := session.NewServerStoreWithKeyring(session.NewMemoryBackend(0), empty); err == nil {
 			t.Error("a store without keys")
 		}
 		if _, err := session.New(client, session.Config{Keyring: empty}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("a manager without keys: %v", err)
 		}
 	}
-	if _, err := ring.ServerStore(nil); err == nil {
+	if _, err := session.NewServerStoreWithKeyring(nil, ring); err == nil {
 		t.Error("a store without backend")
 	}
 }
@@ -400,7 +400,7 @@ func TestAKeyringPrintsNoKey(t *testing.T) {
 		log.Info("keys", "ring", ring, "config", session.Config{Keyring: ring}, "at", time.Now())
 	}
 	wantNone(t, "slog", text.String(), secrets)
-	if got := fmt.Sprint(ring); got != "session.Keyring(2 keys from "+file.path+")" {
+	if got := fmt.Sprint(ring); got != "store.Keyring(2 keys from "+file.path+")" {
 		t.Errorf("printed as %s", got)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"testing"
@@ -136,4 +138,25 @@ func FuzzRecord(f *testing.F) {
 			t.Fatal("fields differ")
 		}
 	})
+}
+func TestStoresPrintNoKey(t *testing.T) {
+	secret := append([]byte("marked-secret-key-of-this-test-"), key(1)...)
+	cookies, err := NewCookieStore(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory, err := NewMemoryStore(MemoryConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := record{AccessToken: "marked-secret"}
+	for _, v := range []any{cookies, memory, rec, &rec, kept{data: []byte("marked-secret")}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+			wantNoSecret(t, fmt.Sprintf(verb, v), "marked-secret", hex.EncodeToString([]byte("marked")), fmt.Sprint([]byte("marked"))[1:10])
+		}
+		var out strings.Builder
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "v", v)
+		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "v", v)
+		wantNoSecret(t, out.String(), "marked-secret", "bWFya2Vk")
+	}
 }

@@ -38,7 +38,7 @@ func (c *seenCookie) read(p *cookieParts, id keptID) time.Time {
 // write notes t until the record's end.
 func (c *seenCookie) write(w http.ResponseWriter, k *kept, t time.Time) {
 	plain := binary.BigEndian.AppendUint64(nil, uint64(t.Unix()))
-	sealed := c.seal.sealBound(nil, plain, c.bound(nil, k.id))
+	sealed := c.seal.Seal(nil, plain, c.bound(nil, k.id))
 	c.set(w, c.full, cookieEncoding.EncodeToString(sealed), k.expires)
 }
 

@@ -2,15 +2,13 @@ package session
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/latchkey-go/latchkey/rp/store"
 )
 
 // serverRow is a session as a ServerStore keeps it: a card that the store's keys open, so that the sessions of a user can be listed, and a body that opens only
@@ -69,50 +67,6 @@ func splitRow(data []byte) (card, body []byte, ok bool) {
 	return data[rowHeader:n], data[n:], true
 }
 
-// bodyKey makes the session's own key: nothing else is sealed under it, so random nonces can't run out.
-func (r *bodyRoot) aead(c *serverCookie) (cipher.AEAD, error) {
-	key, err := hkdf.Expand(sha256.New, r.root, string(c.secret[:]), 32)
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCMWithRandomNonce(block)
-}
-
-func (s *ServerStore) sealBody(c *serverCookie, key Key, body []byte) ([]byte, error) {
-	root := &s.bodies.all()[0]
-	aead, err := root.aead(c)
-	if err != nil {
-		return nil, fmt.Errorf("session: %w", err)
-	}
-	sealed := append(make([]byte, 0, len(body)+sealOverhead), sealVersion)
-	sealed = append(sealed, root.id[:]...)
-	return aead.Seal(sealed, nil, body, key[:]), nil
-}
-
-func (s *ServerStore) openBody(c *serverCookie, key Key, sealed []byte) ([]byte, error) {
-	if len(sealed) < sealOverhead || sealed[0] != sealVersion {
-		return nil, errNoRecord
-	}
-	bodies := s.bodies.all()
-	for i := range bodies {
-		if string(sealed[1:sealHeader]) != string(bodies[i].id[:]) {
-			continue
-		}
-		aead, err := bodies[i].aead(c)
-		if err != nil {
-			return nil, fmt.Errorf("session: %w", err)
-		}
-		if plain, err := aead.Open(nil, nil, sealed[sealHeader:], key[:]); err == nil {
-			return plain, nil
-		}
-	}
-	return nil, errNoRecord
-}
-
 // parse opens item into a row. errNoRecord: it doesn't open.
 func (s *ServerStore) parse(c *serverCookie, key Key, item Item) (*serverRow, error) {
 	card, sealed, ok := splitRow(item.Data)
@@ -127,7 +81,10 @@ func (s *ServerStore) parse(c *serverCookie, key Key, item Item) (*serverRow, er
 		return nil, errEnded
 	}
 	var err error
-	row.body, err = s.openBody(c, key, sealed)
+	row.body, err = s.bodies.Open(sealed, key[:], c.secret[:])
+	if errors.Is(err, store.ErrSealed) {
+		err = errNoRecord
+	}
 	return row, err
 }
 
@@ -178,11 +135,11 @@ func (s *ServerStore) put(ctx context.Context, kind, name string, c *serverCooki
 	key := itemKey(kind, name, c.id[:])
 	if row.body != nil {
 		var err error
-		if row.sealed, err = s.sealBody(c, key, row.body); err != nil {
+		if row.sealed, err = s.bodies.Seal(row.body, key[:], c.secret[:]); err != nil {
 			return err
 		}
 	}
-	card := s.cards.sealBound(nil, row.appendCard(nil), key[:])
+	card := s.cards.Seal(nil, row.appendCard(nil), key[:])
 	data := binary.BigEndian.AppendUint16(append(make([]byte, 0, rowHeader+len(card)+len(row.sealed)), rowForm), uint16(len(card)))
 	data = append(append(data, card...), row.sealed...)
 	if len(data) > maxEntry {

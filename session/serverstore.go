@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/sessions"
+
+	"github.com/latchkey-go/latchkey/rp/store"
 )
 
 // ServerStore keeps sessions in a Backend that many replicas share. The browser's cookie holds an identifier and a secret. The backend gets the identifier's hash and the
@@ -26,15 +27,9 @@ type ServerStore struct {
 
 	backend Backend
 	cards   *sealer // of what may be listed
-	bodies  derived[bodyRoot]
+	bodies  *store.SecretSealer
 
 	nextSweep atomic.Int64 // nanoseconds since 1970
-}
-
-// bodyRoot makes the keys of sessions: one for each.
-type bodyRoot struct {
-	id   [keyIDLength]byte
-	root []byte
 }
 
 // NewServerStore returns a store over backend. keys are as those of NewCookieStore: at least 32 random bytes each, the same on every replica. No I/O.
@@ -43,33 +38,24 @@ func NewServerStore(backend Backend, keys ...[]byte) (*ServerStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ring.ServerStore(backend)
+	return NewServerStoreWithKeyring(backend, ring)
 }
 
-// ServerStore returns a store as NewServerStore does, which follows k.
-func (k *Keyring) ServerStore(backend Backend) (*ServerStore, error) {
+// NewServerStoreWithKeyring is NewServerStore with keys that may change while the program runs.
+func NewServerStoreWithKeyring(backend Backend, ring *Keyring) (*ServerStore, error) {
 	if backend == nil {
 		return nil, errors.New("session: NewServerStore needs a Backend")
 	}
-	cards, err := newSealer(k, "", "server card")
+	s := &ServerStore{Options: defaultOptions(), backend: backend}
+	if err := sealers(ring, "", map[string]**sealer{"server card": &s.cards}); err != nil {
+		return nil, err
+	}
+	bodies, err := ring.SecretSealer("server body")
 	if err != nil {
 		return nil, err
 	}
-	s := &ServerStore{Options: defaultOptions(), backend: backend, cards: cards}
-	if err := s.bodies.derive(k, newBodyRoot); err != nil {
-		return nil, err
-	}
+	s.bodies = bodies
 	return s, nil
-}
-
-func newBodyRoot(key []byte) (body bodyRoot, err error) {
-	made, err := deriveKey(key, "server body")
-	if err != nil {
-		return body, err
-	}
-	body.id = made.id
-	body.root, err = hkdf.Extract(sha256.New, key, []byte("latchkey v1 server body"))
-	return body, err
 }
 
 // serverCookie is what the browser holds. The marks say where the ledger would have a revocation of the session's user and of the provider's session, so that

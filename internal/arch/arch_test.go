@@ -27,13 +27,14 @@ var rooms = map[string]struct{ own, foreign, forbidden []string }{
 		foreign: []string{"github.com/go-jose/go-jose/v4", "github.com/coreos/go-oidc/v3/oidc"},
 	},
 	"rp/clientauth": {},
+	"rp/store":      {forbidden: []string{"net/http"}},
 	"rp": {
-		own:     []string{"discovery", "pkce", "rp/clientauth", "internal/fetch", "internal/jws", "internal/strictjson"},
+		own:     []string{"discovery", "pkce", "rp/clientauth", "rp/store", "internal/fetch", "internal/jws", "internal/strictjson"},
 		foreign: []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc/v3/oidc", "github.com/go-jose/go-jose/v4"},
 	},
 	"rp/rptest": {foreign: []string{"github.com/go-jose/go-jose/v4", "github.com/go-jose/go-jose/v4/jwt"}},
 	"session": {
-		own:     []string{"rp"},
+		own:     []string{"rp", "rp/store"},
 		foreign: []string{"github.com/gorilla/sessions", "github.com/gorilla/securecookie", "golang.org/x/oauth2"},
 	},
 	"session/sessiontest": {own: []string{"session"}, foreign: []string{"github.com/gorilla/sessions"}},

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/latchkey-go/latchkey/session"
+	"github.com/latchkey-go/latchkey/rp/store"
 )
 
 // call runs do and returns when it does, or ctx ends. The client honours deadlines if it is told to (ContextTimeoutEnabled) and never a cancellation while it
@@ -37,8 +37,8 @@ func call[T any](ctx context.Context, operation string, do func() (T, error)) (T
 			panic(a.panicked)
 		case a.err == nil:
 			return a.value, nil
-		case errors.Is(a.err, session.ErrConflict):
-			return none, session.ErrConflict
+		case errors.Is(a.err, store.ErrConflict):
+			return none, store.ErrConflict
 		case ctx.Err() != nil && !errors.Is(a.err, ctx.Err()):
 			return none, &failure{operation, fmt.Errorf("%w: %w", ctx.Err(), a.err)}
 		}

@@ -1,4 +1,4 @@
-// Package redisbackend keeps sessions in Redis or Valkey, for replicas to share: it is a session.Backend.
+// Package redisbackend keeps sessions in Redis or Valkey, for replicas to share: it is a store.Backend.
 //
 //	client := redis.NewClient(&redis.Options{Addr: "redis:6379", ContextTimeoutEnabled: true})
 //	backend, err := redisbackend.New(client, redisbackend.Config{})
@@ -36,5 +36,5 @@
 // So there are never more of them than the client's connections and its dials under way.
 //
 // The client repeats a command whose answer was lost (MaxRetries). A Put that was carried out the first time knows itself again and succeeds. Only if another
-// write replaced it before it was repeated does it return session.ErrConflict although it took place: that write has seen it then.
+// write replaced it before it was repeated does it return store.ErrConflict although it took place: that write has seen it then.
 package redisbackend

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/latchkey-go/latchkey/session"
+	"github.com/latchkey-go/latchkey/rp/store"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -21,7 +21,7 @@ const (
 	maxStale = 1000
 )
 
-func (b *Backend) index(ctx context.Context, owner, key session.Key, end int64) error {
+func (b *Backend) index(ctx context.Context, owner, key store.Key, end int64) error {
 	now := time.Now()
 	entry := binary.BigEndian.AppendUint64(make([]byte, 0, entrySize), uint64(end))
 	entry = binary.BigEndian.AppendUint64(entry, uint64(now.UnixMilli()))
@@ -31,24 +31,24 @@ func (b *Backend) index(ctx context.Context, owner, key session.Key, end int64) 
 	return err
 }
 
-// List implements session.Backend. A limit of zero or less lists nothing.
-func (b *Backend) List(ctx context.Context, owner session.Key, limit int) ([]session.Key, error) {
-	return call(ctx, "list", func() ([]session.Key, error) {
-		var found []session.Key
+// List implements store.Backend. A limit of zero or less lists nothing.
+func (b *Backend) List(ctx context.Context, owner store.Key, limit int) ([]store.Key, error) {
+	return call(ctx, "list", func() ([]store.Key, error) {
+		var found []store.Key
 		var stale []any
-		seen := map[session.Key]bool{} // a scan may come upon an entry twice
+		seen := map[store.Key]bool{} // a scan may come upon an entry twice
 		name := b.ownerKey(owner)
 		for cursor := uint64(0); len(found) < limit; {
 			pairs, next, err := b.client.HScan(ctx, name, cursor, "", page).Result()
 			if err != nil {
 				return nil, err
 			}
-			var keys []session.Key
+			var keys []store.Key
 			var entries []string
 			for i := 0; i+1 < len(pairs); i += 2 {
-				if len(pairs[i]) != len(session.Key{}) || len(pairs[i+1]) != entrySize {
+				if len(pairs[i]) != len(store.Key{}) || len(pairs[i+1]) != entrySize {
 					stale = append(stale, pairs[i], pairs[i+1])
-				} else if key := session.Key([]byte(pairs[i])); !seen[key] {
+				} else if key := store.Key([]byte(pairs[i])); !seen[key] {
 					seen[key] = true
 					keys, entries = append(keys, key), append(entries, pairs[i+1])
 				}
@@ -83,8 +83,8 @@ func settled(entry string, now time.Time) bool {
 }
 
 // heads returns the items under keys without their data; the zero Item where there is none.
-func (b *Backend) heads(ctx context.Context, keys []session.Key) ([]session.Item, error) {
-	items := make([]session.Item, len(keys))
+func (b *Backend) heads(ctx context.Context, keys []store.Key) ([]store.Item, error) {
+	items := make([]store.Item, len(keys))
 	if len(keys) == 0 {
 		return items, nil
 	}

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/latchkey-go/latchkey/session"
+	"github.com/latchkey-go/latchkey/rp/store"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -23,16 +23,16 @@ type Config struct {
 
 const defaultPrefix = "latchkey:"
 
-// Backend is a session.Backend in Redis or Valkey. Make it with New. It is safe for concurrent use, and any number of processes may use the same Redis.
+// Backend is a store.Backend in Redis or Valkey. Make it with New. It is safe for concurrent use, and any number of processes may use the same Redis.
 //
-// Data of an item is at most 1 MiB. Errors but session.ErrConflict name the operation and wrap what the client returned, or the context's end; they show no key and no
+// Data of an item is at most 1 MiB. Errors but store.ErrConflict name the operation and wrap what the client returned, or the context's end; they show no key and no
 // data. Something under an item's key that no Put of this module wrote is an error and is not overwritten; Delete with version zero removes it.
 type Backend struct {
 	client redis.UniversalClient
 	prefix string
 }
 
-var _ session.Backend = (*Backend)(nil)
+var _ store.Backend = (*Backend)(nil)
 
 // New returns a backend that uses client, and does not close it. No I/O: whether Redis can be reached shows at the first call.
 func New(client redis.UniversalClient, cfg Config) (*Backend, error) {
@@ -53,24 +53,24 @@ func New(client redis.UniversalClient, cfg Config) (*Backend, error) {
 }
 
 // itemKey and ownerKey name what is kept in Redis. Neither alphabet has braces: the prefix alone decides about hash tags.
-func (b *Backend) itemKey(key session.Key) string { return b.name("i:", key) }
+func (b *Backend) itemKey(key store.Key) string { return b.name("i:", key) }
 
-func (b *Backend) ownerKey(owner session.Key) string { return b.name("o:", owner) }
+func (b *Backend) ownerKey(owner store.Key) string { return b.name("o:", owner) }
 
-func (b *Backend) name(kind string, key session.Key) string {
+func (b *Backend) name(kind string, key store.Key) string {
 	buf := make([]byte, 0, len(b.prefix)+len(kind)+43)
 	buf = append(append(buf, b.prefix...), kind...)
 	return string(base64.RawURLEncoding.AppendEncode(buf, key[:]))
 }
 
-// Get implements session.Backend.
-func (b *Backend) Get(ctx context.Context, keys ...session.Key) ([]session.Item, error) {
+// Get implements store.Backend.
+func (b *Backend) Get(ctx context.Context, keys ...store.Key) ([]store.Item, error) {
 	names := make([]string, len(keys))
 	for i, key := range keys {
 		names[i] = b.itemKey(key)
 	}
-	return call(ctx, "get", func() ([]session.Item, error) {
-		items := make([]session.Item, len(names))
+	return call(ctx, "get", func() ([]store.Item, error) {
+		items := make([]store.Item, len(names))
 		if len(names) == 0 {
 			return items, nil
 		}
@@ -103,8 +103,8 @@ func (b *Backend) Get(ctx context.Context, keys ...session.Key) ([]session.Item,
 // maxData is what an item may hold.
 const maxData = 1 << 20
 
-// Put implements session.Backend.
-func (b *Backend) Put(ctx context.Context, key session.Key, item session.Item, from uint64) error {
+// Put implements store.Backend.
+func (b *Backend) Put(ctx context.Context, key store.Key, item store.Item, from uint64) error {
 	if item.Version == 0 {
 		return errors.New("redisbackend: put: an item of version zero can't be put")
 	}
@@ -115,7 +115,7 @@ func (b *Backend) Put(ctx context.Context, key session.Key, item session.Item, f
 	rand.Read(n[:]) // never fails: crypto/rand ends the process instead
 	now := time.Now()
 	value, end := encode(item, n), millis(item.Expires)
-	name, indexed := b.itemKey(key), item.Owner != (session.Key{}) && end > now.UnixMilli()
+	name, indexed := b.itemKey(key), item.Owner != (store.Key{}) && end > now.UnixMilli()
 	_, err := call(ctx, "put", func() (struct{}, error) {
 		// The index goes first: what fails afterwards leaves an entry that points to nothing, never an item that nobody lists.
 		if indexed {
@@ -130,7 +130,7 @@ func (b *Backend) Put(ctx context.Context, key session.Key, item session.Item, f
 		switch answer {
 		case 0:
 		case 1:
-			return struct{}{}, session.ErrConflict
+			return struct{}{}, store.ErrConflict
 		default:
 			return struct{}{}, errForeign
 		}
@@ -143,8 +143,8 @@ func (b *Backend) Put(ctx context.Context, key session.Key, item session.Item, f
 	return err
 }
 
-// Delete implements session.Backend.
-func (b *Backend) Delete(ctx context.Context, key session.Key, version uint64) error {
+// Delete implements store.Backend.
+func (b *Backend) Delete(ctx context.Context, key store.Key, version uint64) error {
 	name := b.itemKey(key)
 	_, err := call(ctx, "delete", func() (struct{}, error) {
 		if version == 0 {

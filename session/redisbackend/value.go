@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/latchkey-go/latchkey/session"
+	"github.com/latchkey-go/latchkey/rp/store"
 )
 
 // What stands under an item's key:
@@ -48,12 +48,12 @@ func millis(t time.Time) int64 {
 // wire is a version as the scripts compare it, byte by byte: Lua's numbers have 53 bits.
 func wire(version uint64) []byte { return binary.BigEndian.AppendUint64(nil, version) }
 
-func encode(item session.Item, n nonce) []byte {
+func encode(item store.Item, n nonce) []byte {
 	b := append(make([]byte, 0, ownerSize+len(item.Data)), formPlain)
 	b = binary.BigEndian.AppendUint64(b, item.Version)
 	b = binary.BigEndian.AppendUint64(b, uint64(millis(item.Expires)))
 	b = append(b, n[:]...)
-	if item.Owner != (session.Key{}) {
+	if item.Owner != (store.Key{}) {
 		b[0] = formOwned
 		b = append(b, item.Owner[:]...)
 	}
@@ -61,22 +61,22 @@ func encode(item session.Item, n nonce) []byte {
 }
 
 // decode returns the item in b, whose data it shares; the zero Item if it has ended at now.
-func decode(b []byte, now time.Time) (session.Item, error) {
+func decode(b []byte, now time.Time) (store.Item, error) {
 	if len(b) < headSize || b[0] != formPlain && b[0] != formOwned || b[0] == formOwned && len(b) < ownerSize {
-		return session.Item{}, errForeign
+		return store.Item{}, errForeign
 	}
-	item := session.Item{Version: binary.BigEndian.Uint64(b[1:])}
+	item := store.Item{Version: binary.BigEndian.Uint64(b[1:])}
 	end := binary.BigEndian.Uint64(b[9:])
 	if item.Version == 0 || end > maxMillis {
-		return session.Item{}, errForeign
+		return store.Item{}, errForeign
 	}
 	if int64(end) <= now.UnixMilli() {
-		return session.Item{}, nil
+		return store.Item{}, nil
 	}
 	item.Expires = time.UnixMilli(int64(end))
 	item.Data = b[headSize:len(b):len(b)]
 	if b[0] == formOwned {
-		item.Owner = session.Key(b[headSize:])
+		item.Owner = store.Key(b[headSize:])
 		item.Data = b[ownerSize:len(b):len(b)]
 	}
 	return item, nil

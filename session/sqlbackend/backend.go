@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/latchkey-go/latchkey/session"
+	"github.com/latchkey-go/latchkey/rp/store"
 )
 
 // Config is what New needs.
@@ -21,10 +21,10 @@ type Config struct {
 	Table string
 }
 
-// Backend keeps items in a table. It implements session.Backend and session.Sweeper, and is safe for concurrent use.
+// Backend keeps items in a table. It implements store.Backend and store.Sweeper, and is safe for concurrent use.
 //
 // Errors name the operation and wrap the driver's. When a connection breaks after a statement was sent, nobody knows whether it took place: that is an error, and
-// never session.ErrConflict. Deadlocks, serialization failures and a busy SQLite file are tried again a few times, since they say that nothing took place.
+// never store.ErrConflict. Deadlocks, serialization failures and a busy SQLite file are tried again a few times, since they say that nothing took place.
 type Backend struct {
 	db      *sql.DB
 	dialect Dialect
@@ -33,8 +33,8 @@ type Backend struct {
 }
 
 var (
-	_ session.Backend = (*Backend)(nil)
-	_ session.Sweeper = (*Backend)(nil)
+	_ store.Backend = (*Backend)(nil)
+	_ store.Sweeper = (*Backend)(nil)
 )
 
 // New returns a Backend over db, which stays the caller's to close. No I/O: the tables must be there, see CreateSchema and CheckSchema.
@@ -55,20 +55,20 @@ func New(db *sql.DB, cfg Config) (*Backend, error) {
 	return &Backend{db: db, dialect: cfg.Dialect, table: table, text: newStatements(cfg.Dialect, table)}, nil
 }
 
-// maxData is what session.Item allows. A database that isn't strict would cut what is longer than its column.
+// maxData is what store.Item allows. A database that isn't strict would cut what is longer than its column.
 const maxData = 1 << 20
 
 // maxKeys bounds the parameters of one statement: databases have limits, SQLite the lowest.
 const maxKeys = 1024
 
-// Get implements session.Backend. More than 1024 keys take more than one round trip.
-func (b *Backend) Get(ctx context.Context, keys ...session.Key) ([]session.Item, error) {
+// Get implements store.Backend. More than 1024 keys take more than one round trip.
+func (b *Backend) Get(ctx context.Context, keys ...store.Key) ([]store.Item, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, wrap("get", err)
 	}
-	items := make([]session.Item, 0, len(keys))
+	items := make([]store.Item, 0, len(keys))
 	for part := range slices.Chunk(keys, maxKeys) {
-		var found []session.Item
+		var found []store.Item
 		if err := b.retry(ctx, "get", func() (err error) {
 			found, err = b.read(ctx, part)
 			return err
@@ -80,7 +80,7 @@ func (b *Backend) Get(ctx context.Context, keys ...session.Key) ([]session.Item,
 	return items, nil
 }
 
-func (b *Backend) read(ctx context.Context, keys []session.Key) ([]session.Item, error) {
+func (b *Backend) read(ctx context.Context, keys []store.Key) ([]store.Item, error) {
 	text, n := b.text.get(len(keys))
 	args := make([]any, 0, n+1)
 	for i := range n {
@@ -91,11 +91,11 @@ func (b *Backend) read(ctx context.Context, keys []session.Key) ([]session.Item,
 		return nil, err
 	}
 	defer rows.Close()
-	items := make([]session.Item, len(keys))
+	items := make([]store.Item, len(keys))
 	for rows.Next() {
 		var raw, owner sql.RawBytes
 		var version, expires int64
-		var item session.Item
+		var item store.Item
 		if err := rows.Scan(&raw, &version, &owner, &expires, &item.Data); err != nil {
 			return nil, err
 		}
@@ -121,7 +121,7 @@ func (b *Backend) read(ctx context.Context, keys []session.Key) ([]session.Item,
 	return items, rows.Err()
 }
 
-func keyOf(raw []byte) (key session.Key, err error) {
+func keyOf(raw []byte) (key store.Key, err error) {
 	if len(raw) != len(key) {
 		return key, fmt.Errorf("a key in the table has %d bytes instead of %d", len(raw), len(key))
 	}
@@ -129,8 +129,8 @@ func keyOf(raw []byte) (key session.Key, err error) {
 	return key, nil
 }
 
-// Put implements session.Backend.
-func (b *Backend) Put(ctx context.Context, key session.Key, item session.Item, from uint64) error {
+// Put implements store.Backend.
+func (b *Backend) Put(ctx context.Context, key store.Key, item store.Item, from uint64) error {
 	switch {
 	case item.Version == 0:
 		return errors.New("sqlbackend: put: an item of version zero can't be put")
@@ -149,7 +149,7 @@ func (b *Backend) Put(ctx context.Context, key session.Key, item session.Item, f
 		return err
 	}
 	if !done {
-		return session.ErrConflict
+		return store.ErrConflict
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (b *Backend) Put(ctx context.Context, key session.Key, item session.Item, f
 // of an ended row, and if that meets none the INSERT again, for a row that was ended at first and swept up meanwhile. A refusal is right: the second
 // INSERT met a row which either was put after the UPDATE, or was there for it and not ended. Each of the three is atomic and reads what is committed at
 // every isolation level, and outside a transaction none holds a lock that another waits for.
-func (b *Backend) create(ctx context.Context, key session.Key, item *session.Item) (done bool, err error) {
+func (b *Backend) create(ctx context.Context, key store.Key, item *store.Item) (done bool, err error) {
 	now := time.Now().UnixMilli()
 	values := []any{int64(item.Version), ownerArg(item.Owner), item.Expires.UnixMilli(), dataArg(item.Data)}
 	insert := slices.Concat([]any{key[:]}, values)
@@ -177,7 +177,7 @@ func (b *Backend) create(ctx context.Context, key session.Key, item *session.Ite
 	return b.changed(ctx, b.text.create, insert...)
 }
 
-func (b *Backend) replace(ctx context.Context, key session.Key, item *session.Item, from uint64) (done bool, err error) {
+func (b *Backend) replace(ctx context.Context, key store.Key, item *store.Item, from uint64) (done bool, err error) {
 	return b.changed(ctx, b.text.replace, int64(item.Version), ownerArg(item.Owner), item.Expires.UnixMilli(), dataArg(item.Data),
 		key[:], int64(from), time.Now().UnixMilli())
 }
@@ -192,8 +192,8 @@ func (b *Backend) changed(ctx context.Context, text string, args ...any) (bool, 
 	return n > 0, err
 }
 
-func ownerArg(owner session.Key) any {
-	if owner == (session.Key{}) {
+func ownerArg(owner store.Key) any {
+	if owner == (store.Key{}) {
 		return nil
 	}
 	return owner[:]
@@ -207,8 +207,8 @@ func dataArg(data []byte) []byte {
 	return data
 }
 
-// Delete implements session.Backend.
-func (b *Backend) Delete(ctx context.Context, key session.Key, version uint64) error {
+// Delete implements store.Backend.
+func (b *Backend) Delete(ctx context.Context, key store.Key, version uint64) error {
 	return b.retry(ctx, "delete", func() (err error) {
 		if version == 0 {
 			_, err = b.changed(ctx, b.text.remove, key[:])
@@ -219,8 +219,8 @@ func (b *Backend) Delete(ctx context.Context, key session.Key, version uint64) e
 	})
 }
 
-// List implements session.Backend.
-func (b *Backend) List(ctx context.Context, owner session.Key, limit int) (keys []session.Key, err error) {
+// List implements store.Backend.
+func (b *Backend) List(ctx context.Context, owner store.Key, limit int) (keys []store.Key, err error) {
 	if err := ctx.Err(); err != nil || limit <= 0 {
 		return nil, wrap("list", err)
 	}
@@ -231,7 +231,7 @@ func (b *Backend) List(ctx context.Context, owner session.Key, limit int) (keys 
 	return keys, err
 }
 
-func (b *Backend) keys(ctx context.Context, text string, args ...any) (keys []session.Key, err error) {
+func (b *Backend) keys(ctx context.Context, text string, args ...any) (keys []store.Key, err error) {
 	rows, err := b.db.QueryContext(ctx, text, args...)
 	if err != nil {
 		return nil, err

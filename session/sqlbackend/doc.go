@@ -1,4 +1,4 @@
-// Package sqlbackend keeps the sessions of replicas in a PostgreSQL, MySQL, MariaDB or SQLite database: a session.Backend over database/sql. It imports no
+// Package sqlbackend keeps the sessions of replicas in a PostgreSQL, MySQL, MariaDB or SQLite database: a store.Backend over database/sql. It imports no
 // driver; bring the application's own.
 //
 //	db, err := sql.Open("pgx", dsn)

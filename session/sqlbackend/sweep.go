@@ -6,13 +6,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/latchkey-go/latchkey/session"
+	"github.com/latchkey-go/latchkey/rp/store"
 )
 
 // sweepBatch is how many rows one statement removes: it holds their locks, and SQLite's only one, for a few milliseconds.
 const sweepBatch = 200
 
-// Sweep implements session.Sweeper, in statements of at most 200 rows. It returns how many it has removed also when one of them fails.
+// Sweep implements store.Sweeper, in statements of at most 200 rows. It returns how many it has removed also when one of them fails.
 func (b *Backend) Sweep(ctx context.Context, limit int) (removed int, err error) {
 	now := time.Now().UnixMilli()
 	for removed < limit {
@@ -39,7 +39,7 @@ func (b *Backend) sweep(ctx context.Context, now int64, limit int) (int, error) 
 		if err != nil || len(keys) == 0 {
 			return 0, err
 		}
-		slices.SortFunc(keys, func(x, y session.Key) int { return bytes.Compare(x[:], y[:]) })
+		slices.SortFunc(keys, func(x, y store.Key) int { return bytes.Compare(x[:], y[:]) })
 		text, args = b.text.sweepKeys(len(keys)), make([]any, 0, len(keys)+1)
 		for i := range keys {
 			args = append(args, keys[i][:])

@@ -1,4 +1,4 @@
-package session
+package store
 
 import (
 	"bytes"
@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-func sealerOf(t testing.TB, purpose string, keys ...[]byte) *sealer {
+func sealerOf(t testing.TB, purpose string, keys ...[]byte) *Sealer {
 	t.Helper()
-	s, err := newSealer(ringOf(t, keys...), "", purpose)
+	s, err := ringOf(t, keys...).Sealer("", purpose)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,13 +40,13 @@ func TestSealerRefusesWeakKeys(t *testing.T) {
 
 func TestSealerOpensNothingThatWasAltered(t *testing.T) {
 	s := sealerOf(t, "session", key(1))
-	sealed := s.seal(nil, []byte("a record"), "cookie")
-	if plain, err := s.open(nil, sealed, "cookie"); err != nil || string(plain) != "a record" {
+	sealed := s.Seal(nil, []byte("a record"), []byte("cookie"))
+	if plain, err := s.Open(nil, sealed, []byte("cookie")); err != nil || string(plain) != "a record" {
 		t.Fatalf("untouched: %q, %v", plain, err)
 	}
 	refuses := func(what string, altered []byte, bound string) {
 		t.Helper()
-		if plain, err := s.open(nil, altered, bound); !errors.Is(err, errNoRecord) || plain != nil {
+		if plain, err := s.Open(nil, altered, []byte(bound)); !errors.Is(err, ErrSealed) || plain != nil {
 			t.Fatalf("%s: %q, %v", what, plain, err)
 		}
 	}
@@ -67,9 +67,9 @@ func TestSealerOpensNothingThatWasAltered(t *testing.T) {
 func TestSealerSeparatesPurposes(t *testing.T) {
 	purposes := []string{"session", "attempt", "seen", "logout", "values", "store"}
 	for _, from := range purposes {
-		sealed := sealerOf(t, from, key(1)).seal(nil, []byte("x"), "name")
+		sealed := sealerOf(t, from, key(1)).Seal(nil, []byte("x"), []byte("name"))
 		for _, to := range purposes {
-			_, err := sealerOf(t, to, key(1)).open(nil, sealed, "name")
+			_, err := sealerOf(t, to, key(1)).Open(nil, sealed, []byte("name"))
 			if (err == nil) != (from == to) {
 				t.Errorf("sealed for %s, opened for %s: %v", from, to, err)
 			}
@@ -81,7 +81,7 @@ func TestSealerSealsNeverTwiceAlike(t *testing.T) {
 	s := sealerOf(t, "session", key(1))
 	seen := map[string]bool{}
 	for range 10_000 {
-		seen[string(s.seal(nil, []byte("x"), "n"))] = true
+		seen[string(s.Seal(nil, []byte("x"), []byte("n")))] = true
 	}
 	if len(seen) != 10_000 {
 		t.Fatalf("%d different values of 10,000", len(seen))
@@ -93,15 +93,15 @@ func TestKeyRotationDrill(t *testing.T) {
 	steps := [][][]byte{{key(1)}, {key(1), key(2)}, {key(2), key(1)}, {key(2)}}
 	for i := range len(steps) - 1 {
 		before, after := sealerOf(t, "s", steps[i]...), sealerOf(t, "s", steps[i+1]...)
-		if _, err := after.open(nil, before.seal(nil, []byte("x"), "n"), "n"); err != nil {
+		if _, err := after.Open(nil, before.Seal(nil, []byte("x"), []byte("n")), []byte("n")); err != nil {
 			t.Errorf("step %d to %d: the newer replica doesn't open: %v", i, i+1, err)
 		}
-		if _, err := before.open(nil, after.seal(nil, []byte("x"), "n"), "n"); err != nil {
+		if _, err := before.Open(nil, after.Seal(nil, []byte("x"), []byte("n")), []byte("n")); err != nil {
 			t.Errorf("step %d to %d: the older replica doesn't open: %v", i, i+1, err)
 		}
 	}
-	retired := sealerOf(t, "s", key(1)).seal(nil, []byte("x"), "n")
-	if _, err := sealerOf(t, "s", key(2)).open(nil, retired, "n"); !errors.Is(err, errNoRecord) {
+	retired := sealerOf(t, "s", key(1)).Seal(nil, []byte("x"), []byte("n"))
+	if _, err := sealerOf(t, "s", key(2)).Open(nil, retired, []byte("n")); !errors.Is(err, ErrSealed) {
 		t.Errorf("a retired key: %v", err)
 	}
 }
@@ -114,29 +114,71 @@ func TestSealerStillOpensWhatOlderReleasesSealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if plain, err := sealerOf(t, "session", key(1)).open(nil, sealed, "latchkey"); err != nil || string(plain) != "golden" {
+	if plain, err := sealerOf(t, "session", key(1)).Open(nil, sealed, []byte("latchkey")); err != nil || string(plain) != "golden" {
 		t.Fatalf("%q, %v", plain, err)
 	}
 }
 
-func TestSealerAndStoresPrintNoKey(t *testing.T) {
+func TestSealersPrintNoKey(t *testing.T) {
 	secret := append([]byte("marked-secret-key-of-this-test-"), key(1)...)
-	cookies, err := NewCookieStore(secret)
+	bodies, err := ringOf(t, secret).SecretSealer("s")
 	if err != nil {
 		t.Fatal(err)
 	}
-	memory, err := NewMemoryStore(MemoryConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	rec := record{AccessToken: "marked-secret"}
-	for _, v := range []any{sealerOf(t, "s", secret), cookies, memory, rec, &rec, kept{data: []byte("marked-secret")}} {
+	for _, v := range []any{sealerOf(t, "s", secret), bodies, ringOf(t, secret)} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
-			wantNoSecret(t, fmt.Sprintf(verb, v), "marked-secret", hex.EncodeToString([]byte("marked")), fmt.Sprint([]byte("marked"))[1:10])
+			printed := fmt.Sprintf(verb, v)
+			for _, marked := range []string{"marked-secret", hex.EncodeToString([]byte("marked")), fmt.Sprint([]byte("marked"))[1:10]} {
+				if strings.Contains(printed, marked) {
+					t.Errorf("%T with %s prints %s", v, verb, printed)
+				}
+			}
 		}
 		var out strings.Builder
 		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "v", v)
-		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "v", v)
-		wantNoSecret(t, out.String(), "marked-secret", "bWFya2Vk")
+		if strings.Contains(out.String(), "marked") || strings.Contains(out.String(), "bWFya2Vk") {
+			t.Errorf("%T is logged as %s", v, out.String())
+		}
 	}
+}
+
+func TestASecretSealerNeedsTheSecretToo(t *testing.T) {
+	s, err := ringOf(t, key(1)).SecretSealer("server body")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := s.Seal([]byte("a record"), []byte("its key"), []byte("the browser's secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := s.Open(sealed, []byte("its key"), []byte("the browser's secret")); err != nil || string(plain) != "a record" {
+		t.Fatalf("untouched: %q, %v", plain, err)
+	}
+	altered := bytes.Clone(sealed)
+	altered[len(altered)-1] ^= 1
+	for what, in := range map[string][3]string{
+		"another secret": {string(sealed), "its key", "the browser's secre7"}, "another place": {string(sealed), "its kez", "the browser's secret"},
+		"altered": {string(altered), "its key", "the browser's secret"}, "cut": {string(sealed[:Overhead-1]), "its key", "the browser's secret"},
+	} {
+		if plain, err := s.Open([]byte(in[0]), []byte(in[1]), []byte(in[2])); !errors.Is(err, ErrSealed) || plain != nil {
+			t.Errorf("%s: %q, %v", what, plain, err)
+		}
+	}
+}
+
+func key(n byte) []byte {
+	k := make([]byte, 32)
+	for i := range k {
+		k[i] = n + byte(i)
+	}
+	return k
+}
+
+func ringOf(t testing.TB, keys ...[]byte) *Keyring {
+	t.Helper()
+	ring, err := NewKeyring(keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
 }

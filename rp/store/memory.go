@@ -1,4 +1,4 @@
-package session
+package store
 
 import (
 	"context"
@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// MemoryBackend is a Backend in this process, for tests and for developing what will run on a shared one: NewMemoryStore keeps sessions of a single process better.
+// Memory is a Backend in this process, for tests, for developing what will run on a shared one, and for what one process alone needs.
 // It is safe for concurrent use.
-type MemoryBackend struct {
+type Memory struct {
 	mu     sync.Mutex
 	max    int
 	items  map[Key]Item
 	owners map[Key]map[Key]struct{}
 }
 
-// NewMemoryBackend returns an empty backend of at most max items; zero or less: 1,000,000. A full one refuses new items, and loses none.
-func NewMemoryBackend(max int) *MemoryBackend {
+// NewMemory returns an empty backend of at most max items; zero or less: 1,000,000. A full one refuses new items, and loses none.
+func NewMemory(max int) *Memory {
 	if max <= 0 {
 		max = 1_000_000
 	}
-	return &MemoryBackend{max: max, items: map[Key]Item{}, owners: map[Key]map[Key]struct{}{}}
+	return &Memory{max: max, items: map[Key]Item{}, owners: map[Key]map[Key]struct{}{}}
 }
 
 // Get implements Backend.
-func (b *MemoryBackend) Get(ctx context.Context, keys ...Key) ([]Item, error) {
+func (b *Memory) Get(ctx context.Context, keys ...Key) ([]Item, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -39,16 +39,16 @@ func (b *MemoryBackend) Get(ctx context.Context, keys ...Key) ([]Item, error) {
 }
 
 // find returns the item that has not ended. It is called with the lock held, as are all below.
-func (b *MemoryBackend) find(key Key) Item {
+func (b *Memory) find(key Key) Item {
 	item, found := b.items[key]
-	if found && ends(item.Expires) {
+	if found && item.ended(time.Now()) {
 		b.drop(key)
 		return Item{}
 	}
 	return item
 }
 
-func (b *MemoryBackend) drop(key Key) {
+func (b *Memory) drop(key Key) {
 	owner := b.items[key].Owner
 	delete(b.items, key)
 	if delete(b.owners[owner], key); len(b.owners[owner]) == 0 {
@@ -57,12 +57,12 @@ func (b *MemoryBackend) drop(key Key) {
 }
 
 // Put implements Backend.
-func (b *MemoryBackend) Put(ctx context.Context, key Key, item Item, from uint64) error {
+func (b *Memory) Put(ctx context.Context, key Key, item Item, from uint64) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if item.Version == 0 {
-		return fmt.Errorf("session: an item of version zero can't be put")
+		return fmt.Errorf("store: an item of version zero can't be put")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,11 +72,11 @@ func (b *MemoryBackend) Put(ctx context.Context, key Key, item Item, from uint64
 	if from == 0 && len(b.items) >= b.max {
 		b.sweep(b.max)
 		if len(b.items) >= b.max {
-			return fmt.Errorf("session: the MemoryBackend is full with %d items", b.max)
+			return fmt.Errorf("store: the Memory is full with %d items", b.max)
 		}
 	}
 	b.drop(key)
-	if ends(item.Expires) {
+	if item.ended(time.Now()) {
 		return nil
 	}
 	b.items[key] = item
@@ -90,7 +90,7 @@ func (b *MemoryBackend) Put(ctx context.Context, key Key, item Item, from uint64
 }
 
 // Delete implements Backend.
-func (b *MemoryBackend) Delete(ctx context.Context, key Key, version uint64) error {
+func (b *Memory) Delete(ctx context.Context, key Key, version uint64) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (b *MemoryBackend) Delete(ctx context.Context, key Key, version uint64) err
 }
 
 // List implements Backend.
-func (b *MemoryBackend) List(ctx context.Context, owner Key, limit int) ([]Key, error) {
+func (b *Memory) List(ctx context.Context, owner Key, limit int) ([]Key, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (b *MemoryBackend) List(ctx context.Context, owner Key, limit int) ([]Key, 
 }
 
 // Sweep implements Sweeper.
-func (b *MemoryBackend) Sweep(ctx context.Context, limit int) (int, error) {
+func (b *Memory) Sweep(ctx context.Context, limit int) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -131,13 +131,13 @@ func (b *MemoryBackend) Sweep(ctx context.Context, limit int) (int, error) {
 	return b.sweep(limit), nil
 }
 
-func (b *MemoryBackend) sweep(limit int) (n int) {
+func (b *Memory) sweep(limit int) (n int) {
 	now := time.Now()
 	for key, item := range b.items {
 		if n == limit {
 			break
 		}
-		if !now.Before(item.Expires) {
+		if item.ended(now) {
 			b.drop(key)
 			n++
 		}
@@ -146,16 +146,16 @@ func (b *MemoryBackend) sweep(limit int) (n int) {
 }
 
 // Len returns the number of items, ended ones not yet swept up included.
-func (b *MemoryBackend) Len() int {
+func (b *Memory) Len() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.items)
 }
 
 // String tells how many items there are.
-func (b *MemoryBackend) String() string {
-	return fmt.Sprintf("session.MemoryBackend(%d items)", b.Len())
+func (b *Memory) String() string {
+	return fmt.Sprintf("store.Memory(%d items)", b.Len())
 }
 
 // GoString is String.
-func (b *MemoryBackend) GoString() string { return b.String() }
+func (b *Memory) GoString() string { return b.String() }

@@ -1,4 +1,4 @@
-package session
+package store
 
 import (
 	"crypto/hkdf"
@@ -12,17 +12,16 @@ import (
 	"sync/atomic"
 )
 
-// Keyring holds the keys that seal cookies and stored sessions, and lets them change while the program runs: the first seals, all open. It is given to New as
-// Config.Keyring, and makes stores of its own. Everything made of it follows a Reload or Replace at once: a value is sealed and opened under the keys of before
+// Keyring holds the keys that seal cookies, stored sessions and stored tokens, and lets them change while the program runs: the first seals, all open. Everything made of it follows a Reload or Replace at once: a value is sealed and opened under the keys of before
 // or under those of after, never under some of both.
 //
 // To rotate without losing a session or a login under way, on every replica one after the other:
 //
 //  1. add the new key at the end, and reload everywhere: all can open what it seals;
 //  2. move it to the front, and reload everywhere: it seals, the old one still opens;
-//  3. after Config.Lifetime drop the old one, and reload: what it sealed has ended by then.
+//  3. when what it sealed has ended (sessions: after session.Config.Lifetime; tokens: each refresh seals them anew) drop the old one, and reload.
 //
-// A key that leaked is dropped at once instead: what it sealed is over. (A MemoryStore seals nothing: its sessions go on, and only logins under way are lost.) A Keyring is safe for concurrent use, and printed it shows no key.
+// A key that leaked is dropped at once instead: what it sealed is over. A Keyring is safe for concurrent use, and printed it shows no key.
 type Keyring struct {
 	current atomic.Pointer[keySet]
 	turn    sync.Mutex // of changes: a slow Reload must not overtake a later one
@@ -33,7 +32,7 @@ type Keyring struct {
 // keySet is what a Keyring holds at one moment; it never changes.
 type keySet struct{ masters [][]byte }
 
-var errNoKeyring = errors.New("session: an empty Keyring: make it with NewKeyring, KeyringFromFile or KeyringFromEnv")
+var errNoKeyring = errors.New("store: an empty Keyring: make it with NewKeyring, KeyringFromFile or KeyringFromEnv")
 
 // NewKeyring returns a Keyring of these keys: at least 32 random bytes each, the same on every replica. It has no source to Reload from; Replace changes it.
 func NewKeyring(keys ...[]byte) (*Keyring, error) {
@@ -57,7 +56,7 @@ func sourcedKeyring(name string, source func() ([][]byte, error)) (*Keyring, err
 // a Keyring of NewKeyring.
 func (k *Keyring) Reload() error {
 	if k == nil || k.source == nil {
-		return errors.New("session: Keyring.Reload: this Keyring has no source to read again; use Replace")
+		return errors.New("store: Keyring.Reload: this Keyring has no source to read again; use Replace")
 	}
 	k.turn.Lock()
 	defer k.turn.Unlock()
@@ -66,7 +65,7 @@ func (k *Keyring) Reload() error {
 		err = k.set(keys)
 	}
 	if err != nil {
-		return fmt.Errorf("session: keys from %s: %w", k.name, err)
+		return fmt.Errorf("store: keys from %s: %w", k.name, err)
 	}
 	return nil
 }
@@ -80,7 +79,7 @@ func (k *Keyring) Replace(keys ...[]byte) error {
 	k.turn.Lock()
 	defer k.turn.Unlock()
 	if err := k.set(keys); err != nil {
-		return fmt.Errorf("session: %w", err)
+		return fmt.Errorf("store: %w", err)
 	}
 	return nil
 }
@@ -119,9 +118,9 @@ func (k *Keyring) Len() int {
 // String tells how many keys there are, and where they come from.
 func (k *Keyring) String() string {
 	if k == nil || k.name == "" {
-		return fmt.Sprintf("session.Keyring(%d keys)", k.Len())
+		return fmt.Sprintf("store.Keyring(%d keys)", k.Len())
 	}
-	return fmt.Sprintf("session.Keyring(%d keys from %s)", k.Len(), k.name)
+	return fmt.Sprintf("store.Keyring(%d keys from %s)", k.Len(), k.name)
 }
 
 // Format prints String for every verb.
@@ -130,7 +129,7 @@ func (k *Keyring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.Strin
 // LogValue is String.
 func (k *Keyring) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// derived is what one use makes of each key of a Keyring. It follows the Keyring without being told: whoever asks compares one pointer, and only the first to ask after a
+// derived is what one use makes of each key of a Keyring, safe for concurrent use. It follows the Keyring without being told: whoever asks compares one pointer, and only the first to ask after a
 // change derives anew.
 type derived[K any] struct {
 	ring *Keyring
@@ -143,14 +142,14 @@ type derivedSet[K any] struct {
 	keys []K
 }
 
-// derive makes the first ones, and reports what can't be made.
-func (d *derived[K]) derive(ring *Keyring, make func(master []byte) (K, error)) error {
+// derive returns what make makes of each key of ring; the error is that of make, or that ring is empty.
+func derive[K any](ring *Keyring, make func(master []byte) (K, error)) (*derived[K], error) {
 	if ring.Len() == 0 {
-		return errNoKeyring
+		return nil, errNoKeyring
 	}
-	d.ring, d.make = ring, make
+	d := &derived[K]{ring: ring, make: make}
 	_, err := d.renew(ring.current.Load())
-	return err
+	return d, err
 }
 
 func (d *derived[K]) renew(set *keySet) (*derivedSet[K], error) {
@@ -158,7 +157,7 @@ func (d *derived[K]) renew(set *keySet) (*derivedSet[K], error) {
 	for i, master := range set.masters {
 		var err error
 		if fresh.keys[i], err = d.make(master); err != nil {
-			return nil, fmt.Errorf("session: key %d: %w", i, err)
+			return nil, fmt.Errorf("store: key %d: %w", i, err)
 		}
 	}
 	d.made.Store(fresh) // or an older one, by who was asleep; the next to ask sees that

@@ -1,4 +1,4 @@
-package session
+package store
 
 import (
 	"context"
@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Backend is where replicas share what they keep: a map with versions, ends and owners, and nothing that knows what a session is. Everything in it is sealed or a
+// Backend is where processes share what they keep: a map with versions, ends and owners, and nothing that knows what a token or a session is. Everything in it is sealed or a
 // hash before it gets there, so that whoever reads it learns no token and opens no session.
 //
-// MemoryBackend is one in this process; modules beside this package keep theirs in Redis and in SQL databases. sessiontest.RunBackend is the suite that each
-// must pass. Implementations are safe for concurrent use, by many processes where the backend is shared. An item that has ended is as absent as one that never
+// Memory is one in this process, File one in a folder; the modules session/redisbackend and session/sqlbackend keep theirs in Redis and in SQL databases.
+// session/sessiontest.RunBackend is the suite that each must pass. Implementations are safe for concurrent use, by many processes where the backend is shared. An item that has ended is as absent as one that never
 // was, in every method and from the moment of its end. Every call ends when its context does. Errors but ErrConflict mean that nobody knows whether the call
-// took place; they are wrapped in ErrStore by the caller.
+// took place; the caller wraps them.
 type Backend interface {
 	// Get returns the items under keys, in their order, in one round trip; the zero Item where there is none.
 	Get(ctx context.Context, keys ...Key) ([]Item, error)
@@ -37,10 +37,12 @@ type Item struct {
 }
 
 // ErrConflict is returned by Backend.Put: another write came first.
-var ErrConflict = errors.New("session: the item was changed by another write")
+var ErrConflict = errors.New("store: the item was changed by another write")
 
 // Sweeper is implemented by backends whose ended items take room until they are removed, such as tables. Sweep removes at most limit of them and returns how
 // many those were; a ServerStore calls it once a minute while sessions are made.
 type Sweeper interface {
 	Sweep(ctx context.Context, limit int) (int, error)
 }
+
+func (i *Item) ended(now time.Time) bool { return !now.Before(i.Expires) }
