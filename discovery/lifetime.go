@@ -2,9 +2,10 @@ package discovery
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/latchkey-go/latchkey/internal/fetch"
 )
 
 // lifetime is how long an answer with these header fields may be used without asking again, as RFC 9111 section 4.2 has it for a
@@ -22,7 +23,7 @@ func fresh(h http.Header, now time.Time) time.Duration {
 			return 0
 		case "max-age":
 			// Of two the shorter counts, and one that can't be read is none (RFC 9111 section 4.2.1).
-			age, ok := seconds(strings.Trim(strings.TrimSpace(value), `"`))
+			age, ok := fetch.Seconds(strings.Trim(strings.TrimSpace(value), `"`))
 			if !ok {
 				return 0
 			}
@@ -46,31 +47,6 @@ func fresh(h http.Header, now time.Time) time.Duration {
 		}
 		maxAge = end.Sub(now)
 	}
-	age, _ := seconds(strings.TrimSpace(h.Get("Age")))
+	age, _ := fetch.Seconds(strings.TrimSpace(h.Get("Age")))
 	return maxAge - age
-}
-
-// seconds reads delta-seconds (RFC 9111 section 1.2.2): too large a number means a long time.
-func seconds(s string) (time.Duration, bool) {
-	const long = 1 << 31
-	if s == "" || strings.Trim(s, "0123456789") != "" {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil || n > long {
-		n = long
-	}
-	return time.Duration(n) * time.Second, true
-}
-
-// retryAfter reads Retry-After: seconds or a date (RFC 9110 section 10.2.3). Zero: none.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	value := strings.TrimSpace(h.Get("Retry-After"))
-	if d, ok := seconds(value); ok {
-		return d
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, at.Sub(now))
-	}
-	return 0
 }

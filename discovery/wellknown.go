@@ -76,7 +76,7 @@ func (p *Provider) getJSON(ctx context.Context, target, accept string) (*fetch.R
 	fail := func(err error) (*fetch.Response, error) {
 		e := &UnavailableError{URL: name(target), Err: err}
 		if resp != nil {
-			e.RetryAfter = retryAfter(resp.Header, time.Now())
+			e.RetryAfter = fetch.RetryAfter(resp.Header, time.Now())
 		}
 		return nil, e
 	}

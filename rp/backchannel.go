@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/latchkey-go/latchkey/discovery"
 	"github.com/latchkey-go/latchkey/internal/fetch"
@@ -31,10 +32,11 @@ const maxAnswer = 512 << 10
 
 // tokenContext carries the stack to x/oauth2, and is detached from ctx's end: once a code or a refresh token is on its way its
 // answer is the only copy of what it was traded for, so nobody's closed browser tab may throw it away. The time-out is our own.
-func (c *Client) tokenContext(ctx context.Context, md *discovery.Metadata) (context.Context, context.CancelFunc) {
+// types are the token types taken besides Bearer.
+func (c *Client) tokenContext(ctx context.Context, md *discovery.Metadata, types ...string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
 	base, sent := c.authenticated("token", md)
-	stack := &tokenAnswers{base: base, sent: sent}
+	stack := &tokenAnswers{base: base, sent: sent, types: types}
 	// No Timeout here: a client whose own time is up rewrites the error, and with it the chain that says what happened.
 	return context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: stack, CheckRedirect: stay}), cancel
 }
@@ -161,7 +163,7 @@ func tokenError(err error) error {
 	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
 		p := &ProviderError{Endpoint: "token", Code: e.ErrorCode, Description: e.ErrorDescription, URI: e.ErrorURI, Err: e}
 		if e.Response != nil {
-			p.Status = e.Response.StatusCode
+			p.Status, p.RetryAfter = e.Response.StatusCode, fetch.RetryAfter(e.Response.Header, time.Now())
 		}
 		return p
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/latchkey-go/latchkey/discovery"
 	"golang.org/x/oauth2"
@@ -66,12 +67,13 @@ func (e *TokenError) Unwrap() error { return e.Err }
 // ProviderError: an endpoint answered with an OAuth error (RFC 6749 4.1.2.1, 5.2) or something that is no answer.
 // It is ErrUnavailable too when the status says the provider is in trouble (5xx) or wants to be left alone (429).
 type ProviderError struct {
-	Endpoint    string // "authorization", "token", "userinfo", "revocation"
-	Status      int    // HTTP status; 0 for the authorization endpoint
-	Code        string // error; "" when the body was not an OAuth error
-	Description string // at most 256 bytes, printable; hostile input: never shown to users as it is
-	URI         string // error_uri; hostile input too
-	Err         error  // *oauth2.RetrieveError (redacted body) where there is one, or what is wrong with the answer
+	Endpoint    string        // "authorization", "token", "userinfo", "revocation"
+	Status      int           // HTTP status; 0 for the authorization endpoint
+	Code        string        // error; "" when the body was not an OAuth error
+	Description string        // at most 256 bytes, printable; hostile input: never shown to users as it is
+	URI         string        // error_uri; hostile input too
+	RetryAfter  time.Duration // as the answer asks for (RFC 9110 section 10.2.3); zero: it does not
+	Err         error         // *oauth2.RetrieveError (redacted body) where there is one, or what is wrong with the answer
 }
 
 func (e *ProviderError) Error() string {

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -23,8 +24,9 @@ import (
 // passes on a clean copy. x/oauth2 by itself takes form encoding and text/plain, any token_type, "ACCESS_TOKEN" for
 // "access_token", an expiry of 0 for never, and keeps a failure's whole body in its error.
 type tokenAnswers struct {
-	base http.RoundTripper
-	sent *proofs // by base
+	base  http.RoundTripper
+	sent  *proofs  // by base
+	types []string // of tokens taken, besides Bearer
 }
 
 func (t *tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -42,7 +44,7 @@ func (t *tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 		e := providerError("token", &fetch.Response{Status: resp.StatusCode, Header: resp.Header, Body: body}, t.sent.secrets...)
 		return answer(resp.StatusCode, cleanHeader(resp.Header), e.body()), nil
 	}
-	clean, err := cleanTokens(resp.Header.Get("Content-Type"), body)
+	clean, err := cleanTokens(resp.Header.Get("Content-Type"), body, t.types)
 	if err != nil {
 		return nil, &ProviderError{Endpoint: "token", Status: resp.StatusCode, Err: err}
 	}
@@ -87,7 +89,7 @@ type tokenMembers struct {
 }
 
 // cleanTokens checks a successful answer and writes it anew: known members in their one form, unknown ones as they came.
-func cleanTokens(contentType string, body []byte) ([]byte, error) {
+func cleanTokens(contentType string, body []byte, types []string) ([]byte, error) {
 	media, _, err := mime.ParseMediaType(contentType)
 	if err != nil || media != "application/json" && !(strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")) {
 		return nil, fmt.Errorf("the answer is %.64q, not application/json (RFC 6749 section 5.1)", contentType)
@@ -126,7 +128,7 @@ func cleanTokens(contentType string, body []byte) ([]byte, error) {
 	}
 	var kind string
 	json.Unmarshal(members["token_type"], &kind)
-	if !strings.EqualFold(kind, "Bearer") {
+	if !strings.EqualFold(kind, "Bearer") && !slices.ContainsFunc(types, func(t string) bool { return strings.EqualFold(kind, t) }) {
 		return nil, fmt.Errorf("token_type is %.32q, not Bearer (RFC 6749 section 7.1: a client must not use a type it does not know)", kind)
 	}
 	if v, present := members["expires_in"]; present {
@@ -217,7 +219,10 @@ func (e *ProviderError) body() []byte {
 // secretsOf are the values of a form that must not come back in an error.
 func secretsOf(form url.Values) []string {
 	var s []string
-	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion"} {
+	for _, name := range []string{
+		"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion", // and of the grants without a browser:
+		"assertion", "subject_token", "actor_token", "device_code", "auth_req_id", "password", "client_notification_token",
+	} {
 		s = append(s, form[name]...)
 	}
 	return s

@@ -30,7 +30,7 @@ var rooms = map[string]struct{ own, foreign, forbidden []string }{
 	"rp/store":      {forbidden: []string{"net/http"}},
 	"rp": {
 		own:     []string{"discovery", "pkce", "rp/clientauth", "rp/store", "internal/fetch", "internal/jws", "internal/strictjson"},
-		foreign: []string{"golang.org/x/oauth2", "github.com/coreos/go-oidc/v3/oidc", "github.com/go-jose/go-jose/v4"},
+		foreign: []string{"golang.org/x/oauth2", "golang.org/x/oauth2/clientcredentials", "github.com/coreos/go-oidc/v3/oidc", "github.com/go-jose/go-jose/v4"},
 	},
 	"rp/rptest": {foreign: []string{"github.com/go-jose/go-jose/v4", "github.com/go-jose/go-jose/v4/jwt"}},
 	"session": {
