@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/url"
 	"slices"
 
+	"github.com/latchkey-go/latchkey/discovery"
+	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 )
 
@@ -33,6 +34,17 @@ func (g GrantRequest) Format(f fmt.State, _ rune) { io.WriteString(f, g.String()
 // LogValue is String.
 func (g GrantRequest) LogValue() slog.Value { return slog.StringValue(g.String()) }
 
+// clone copies what g points to: the caller's stays the caller's.
+func (g GrantRequest) clone() GrantRequest {
+	g.Scopes, g.Audiences, g.Resources = slices.Clone(g.Scopes), slices.Clone(g.Audiences), slices.Clone(g.Resources)
+	params := url.Values{}
+	for name, values := range g.Params {
+		params[name] = slices.Clone(values)
+	}
+	g.Params = params
+	return g
+}
+
 // notParams are what GrantRequest.Params can't set.
 var notParams = []string{"grant_type", "scope", "audience", "resource", "client_id", "client_secret", "client_assertion", "client_assertion_type"}
 
@@ -45,43 +57,51 @@ func (c *Client) Grant(ctx context.Context, g GrantRequest) (*Tokens, error) {
 
 // grant is Grant; types are the token types taken besides Bearer.
 func (c *Client) grant(ctx context.Context, g GrantRequest, types ...string) (*Tokens, error) {
-	if err := ctx.Err(); err != nil {
+	tok, md, err := c.ask(ctx, g, types...)
+	if err != nil {
 		return nil, err
 	}
+	return c.finishTokens(ctx, md, tok, expected{})
+}
+
+// ask is grant without the verification of what came.
+func (c *Client) ask(ctx context.Context, g GrantRequest, types ...string) (*oauth2.Token, *discovery.Metadata, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
 	if g.Type == "" {
-		return nil, fmt.Errorf("rp: GrantRequest.Type is missing")
+		return nil, nil, fmt.Errorf("rp: GrantRequest.Type is missing")
 	}
 	for _, name := range notParams {
 		if g.Params.Has(name) {
-			return nil, fmt.Errorf("rp: GrantRequest.Params must not set %s", name)
+			return nil, nil, fmt.Errorf("rp: GrantRequest.Params must not set %s", name)
 		}
 	}
 	md, err := c.provider.Metadata(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	target, err := c.oauth2Config(md)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	params := url.Values{}
-	maps.Copy(params, g.Params)
-	params.Set("grant_type", g.Type)
+	g = g.clone()
+	g.Params.Set("grant_type", g.Type)
 	for name, values := range map[string][]string{"audience": g.Audiences, "resource": g.Resources} {
 		if len(values) > 0 {
-			params[name] = slices.Clone(values)
+			g.Params[name] = values
 		}
 	}
 	// x/oauth2 lets this one carry any grant.
 	conf := clientcredentials.Config{
 		ClientID: target.ClientID, TokenURL: target.Endpoint.TokenURL, AuthStyle: target.Endpoint.AuthStyle,
-		Scopes: g.Scopes, EndpointParams: params,
+		Scopes: g.Scopes, EndpointParams: g.Params,
 	}
 	tctx, cancel := c.tokenContext(ctx, md, types...)
 	defer cancel()
 	tok, err := conf.Token(tctx)
 	if err != nil {
-		return nil, tokenError(err)
+		return nil, nil, tokenError(err)
 	}
-	return c.finishTokens(ctx, md, tok, expected{})
+	return tok, md, nil
 }
