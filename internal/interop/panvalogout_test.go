@@ -223,12 +223,11 @@ func inCookies(*testing.T) func(*session.Config) {
 
 func TestOIDCProviderEndsSessionsOverTheBackChannel(t *testing.T) {
 	p := panva.StartLogout(t)
-	server := startRedis(t)
 
 	for name, share := range map[string]func(*testing.T) func(*session.Config){
 		"in memory":  inMemory,
 		"in cookies": inCookies,
-		"in Redis":   func(t *testing.T) func(*session.Config) { return inRedis(t, server) },
+		"in Redis":   func(t *testing.T) func(*session.Config) { return inRedis(t, startRedis(t)) },
 	} {
 		id := strings.ReplaceAll(name, " ", "-")
 		t.Run(name+", by sid that session alone", func(t *testing.T) {
