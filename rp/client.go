@@ -23,6 +23,8 @@ type Client struct {
 	timeout  time.Duration
 	leeway   time.Duration
 	log      *slog.Logger
+
+	credentials *credentials // an access token for each scope, audience and resource
 }
 
 // New checks cfg and does no I/O.
@@ -44,6 +46,8 @@ func New(cfg Config) (*Client, error) {
 		timeout:  cmp.Or(cfg.Timeout, defaultTimeout),
 		leeway:   cmp.Or(cfg.Leeway, defaultLeeway),
 		log:      cfg.Logger,
+
+		credentials: &credentials{mints: map[string]*mint{}},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

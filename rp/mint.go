@@ -1,0 +1,271 @@
+package rp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+const (
+	// firstPause and lastPause bound the waits between tries while a provider or a store is out of reach.
+	firstPause, lastPause = time.Second, time.Minute
+	// longPause is the longest Retry-After that is honoured: a slip of the provider's pen must not stop a program for a day.
+	longPause = 5 * time.Minute
+	// recheck is how soon it is looked again whether somebody has connected what had to be connected anew.
+	recheck = 30 * time.Second
+	// leastAge keeps a server that refuses every token from having each request fetch one.
+	leastAge = 10 * time.Second
+)
+
+// mint keeps one access token fresh in this process, whoever asks for it: ahead of its end in the background, once at a time, and not more often than failures allow.
+type mint struct {
+	current atomic.Pointer[minted]
+	fetch   func(ctx context.Context, old *minted, f *minting) (*minted, error)
+	log     *slog.Logger
+	begin   func() (end func(), err error) // asked before each fetch; may be nil
+
+	mu      sync.Mutex
+	flight  *minting
+	err     error // of the last fetch
+	retryAt time.Time
+	fails   int
+}
+
+// minted is an access token and what follows from it. It never changes but for refused.
+type minted struct {
+	token     oauth2.Token
+	got       time.Time
+	refreshAt time.Time // zero: never by itself
+	until     time.Time // not handed out from then on; zero: no end
+	refused   atomic.Bool
+	stored    *storedTokens // where it comes from; nil: no store
+}
+
+// newMinted schedules the refresh of a token that came at got.
+func newMinted(token *oauth2.Token, got time.Time) *minted {
+	m := &minted{token: *token, got: got}
+	if !token.Expiry.IsZero() {
+		life := token.Expiry.Sub(got)
+		m.until = token.Expiry.Add(-min(life/10, 5*time.Second))
+		m.refreshAt = aheadOf(token.Expiry, life)
+	}
+	return m
+}
+
+// aheadOf is when to refresh what ends at expiry: after four fifths of its life, or five minutes before its end, with some jitter, so that tokens
+// which came together do not go together.
+func aheadOf(expiry time.Time, life time.Duration) time.Time {
+	ahead := min(life/5, 5*time.Minute)
+	return expiry.Add(-ahead - mathrand.N(max(ahead/2, 1)))
+}
+
+func (m *minted) usable(now time.Time) bool {
+	return m != nil && !m.refused.Load() && (m.until.IsZero() || now.Before(m.until))
+}
+
+func (m *minted) due(now time.Time) bool {
+	return m.refused.Load() || !m.refreshAt.IsZero() && !now.Before(m.refreshAt)
+}
+
+// give is a copy: what a caller changes is the caller's.
+func (m *minted) give() *oauth2.Token {
+	token := m.token
+	return &token
+}
+
+// minting is a fetch under way, which belongs to none of those who wait for it.
+type minting struct {
+	ready chan struct{} // closed when there is something to see
+	once  sync.Once
+}
+
+func (f *minting) show() { f.once.Do(func() { close(f.ready) }) }
+
+// get returns the token; it waits only when there is none that can be used.
+func (m *mint) get(ctx context.Context) (*oauth2.Token, error) {
+	now := time.Now()
+	if cur := m.current.Load(); cur.usable(now) && !cur.due(now) {
+		return cur.give(), nil
+	}
+	for {
+		cur, f, err := m.join(ctx, now)
+		switch {
+		case cur.usable(now):
+			return cur.give(), nil
+		case f == nil:
+			return nil, err
+		}
+		select {
+		case <-f.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		now = time.Now()
+		m.mu.Lock()
+		cur, err = m.current.Load(), m.err
+		m.mu.Unlock()
+		switch {
+		case cur.usable(now):
+			return cur.give(), nil
+		case err != nil:
+			return nil, err
+		}
+		// What came has ended, or was refused, meanwhile.
+	}
+}
+
+// join returns what there is, and the fetch under way: a new one if it is time for that. Neither: err says why.
+func (m *mint) join(ctx context.Context, now time.Time) (cur *minted, f *minting, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	cur = m.current.Load()
+	switch {
+	case cur.usable(now) && !cur.due(now):
+		return cur, nil, nil
+	case m.flight != nil:
+		select {
+		case <-m.flight.ready: // it only waits for the store to take what came
+			if !cur.usable(now) {
+				return cur, nil, errUnsaved
+			}
+		default:
+		}
+		return cur, m.flight, nil
+	case now.Before(m.retryAt):
+		return cur, nil, m.err
+	}
+	end := func() {}
+	if m.begin != nil {
+		if end, err = m.begin(); err != nil {
+			return cur, nil, err
+		}
+	}
+	f = &minting{ready: make(chan struct{})}
+	m.flight = f
+	ctx = context.WithoutCancel(ctx) // nobody's leaving cuts it short: see Client.Refresh
+	go func() {                      // ends with fetch, which bounds itself
+		defer end()
+		got, err := m.contained(ctx, cur, f)
+		m.land(f, got, err)
+	}()
+	return cur, f, nil
+}
+
+// contained is fetch, of which a panic in a transport or a store must not end the process: net/http would contain it in a handler. Of the panic's value only the type is told,
+// unless the runtime made it: it may hold a token.
+func (m *mint) contained(ctx context.Context, cur *minted, f *minting) (got *minted, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			what := fmt.Sprintf("%T", p)
+			if fault, ok := p.(runtime.Error); ok {
+				what = fault.Error()
+			}
+			m.log.LogAttrs(ctx, slog.LevelError, "rp: panic while a token was fetched", slog.String("panic", what), slog.String("stack", string(debug.Stack())))
+			err = errPanicked
+		}
+	}()
+	return m.fetch(ctx, cur, f)
+}
+
+var (
+	errPanicked  = errors.New("rp: a store or transport panicked while a token was fetched; the log has the stack")
+	errStillborn = errors.New("rp: the access token that came has ended already; check the clocks")
+	errUnsaved   = fmt.Errorf("rp: the store does not take the tokens that came, and the access token has ended: %w", ErrUnavailable)
+)
+
+// publish lets callers have got while the fetch goes on (to save it).
+func (m *mint) publish(f *minting, got *minted) {
+	m.mu.Lock()
+	if m.flight == f {
+		m.current.Store(got)
+		m.err, m.fails, m.retryAt = nil, 0, time.Time{}
+	}
+	m.mu.Unlock()
+	f.show()
+}
+
+func (m *mint) land(f *minting, got *minted, err error) {
+	m.mu.Lock()
+	defer func() { m.mu.Unlock(); f.show() }()
+	if m.flight != f {
+		return // somebody has put other tokens in its place
+	}
+	m.flight = nil
+	if err == nil && !got.usable(time.Now()) {
+		err = errStillborn
+	}
+	if m.err = err; err == nil {
+		m.current.Store(got)
+		m.fails, m.retryAt = 0, time.Time{}
+		return
+	}
+	if over(err) {
+		m.current.Store(nil)
+	}
+	m.fails++
+	m.retryAt = time.Now().Add(pauseAfter(err, m.fails))
+}
+
+// put replaces what there is, also for a fetch under way.
+func (m *mint) put(got *minted) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.flight, m.err, m.fails, m.retryAt = nil, nil, 0, time.Time{}
+	m.current.Store(got)
+}
+
+// invalidate makes a token that a server has refused due, unless it came a moment ago.
+func (m *mint) invalidate(accessToken string) {
+	if cur := m.current.Load(); cur != nil && cur.token.AccessToken == accessToken && time.Since(cur.got) >= leastAge {
+		cur.refused.Store(true)
+	}
+}
+
+// over reports whether err says that there are no tokens until somebody connects anew.
+func over(err error) bool {
+	return errors.Is(err, ErrReconnect)
+}
+
+// pauseAfter is how long after the fails-th failure in a row nobody asks again.
+func pauseAfter(err error, fails int) time.Duration {
+	if over(err) {
+		return recheck
+	}
+	if e, ok := errors.AsType[*laterError](err); ok {
+		return time.Until(e.at)
+	}
+	wait := min(firstPause<<min(fails-1, 10), lastPause)
+	if after := pauseAsked(err); after > 0 {
+		return min(max(after, firstPause), longPause)
+	}
+	return wait/2 + mathrand.N(wait)
+}
+
+// pauseAsked is what the provider asked for.
+func pauseAsked(err error) time.Duration {
+	if e, ok := errors.AsType[*ProviderError](err); ok {
+		return e.RetryAfter
+	}
+	if e, ok := errors.AsType[*UnavailableError](err); ok {
+		return e.RetryAfter
+	}
+	return 0
+}
+
+// laterError is a failure that another process has had.
+type laterError struct{ at time.Time }
+
+func (e *laterError) Error() string {
+	return "rp: another process has failed to refresh these tokens; the next try is at " + e.at.Format(time.RFC3339)
+}
+
+func (e *laterError) Is(target error) bool { return target == ErrUnavailable }
