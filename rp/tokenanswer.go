@@ -221,7 +221,7 @@ func secretsOf(form url.Values) []string {
 	var s []string
 	for _, name := range []string{
 		"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion", // and of the grants without a browser:
-		"assertion", "subject_token", "actor_token", "device_code", "auth_req_id", "password", "client_notification_token",
+		"assertion", "subject_token", "actor_token", "device_code", "auth_req_id", "password", "client_notification_token", "login_hint_token", "id_token_hint", "user_code",
 	} {
 		s = append(s, form[name]...)
 	}

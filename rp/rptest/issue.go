@@ -13,6 +13,7 @@ type issuance struct {
 	keep      string    // the refresh token to hand out again
 	expires   time.Time // of the refresh token before
 	resources []string  // nil: those of the grant
+	authReqID string    // pushed: the ID token names it, and the refresh token (CIBA Core section 10.3.1)
 }
 
 // issue makes the token response.
@@ -38,11 +39,7 @@ func (p *Provider) issue(g *grant, scopes []string, is issuance) map[string]any 
 	if len(scopes) > 0 {
 		answer["scope"] = strings.Join(scopes, " ")
 	}
-	if g.sid != "" && slices.Contains(scopes, "openid") {
-		answer["id_token"] = p.idToken(g, access, is, now)
-	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.access[access] = t
 	if g.sid != "" && p.refreshable(g) {
 		value := is.keep
@@ -56,6 +53,10 @@ func (p *Provider) issue(g *grant, scopes []string, is issuance) map[string]any 
 		answer["refresh_token"] = value
 	}
 	p.sweepLocked(now)
+	p.mu.Unlock()
+	if g.sid != "" && slices.Contains(scopes, "openid") {
+		answer["id_token"] = p.idToken(g, access, is, now, answer["refresh_token"])
+	}
 	return answer
 }
 
@@ -104,7 +105,7 @@ func addAuthentication(claims map[string]any, g *grant) {
 }
 
 // idToken is Core section 2, with 12.2 for refreshed ones: the same iss, sub, aud, auth_time, and no nonce.
-func (p *Provider) idToken(g *grant, access string, is issuance, now time.Time) string {
+func (p *Provider) idToken(g *grant, access string, is issuance, now time.Time, refresh any) string {
 	alg := g.client.SigningAlg
 	if alg == "" {
 		alg = p.opts.SigningAlg
@@ -124,6 +125,12 @@ func (p *Provider) idToken(g *grant, access string, is issuance, now time.Time) 
 	addAuthentication(claims, g)
 	if g.nonce != "" && !is.refresh {
 		claims["nonce"] = g.nonce
+	}
+	if is.authReqID != "" {
+		claims["urn:openid:params:jwt:claim:auth_req_id"] = is.authReqID
+		if value, ok := refresh.(string); ok {
+			claims["urn:openid:params:jwt:claim:rt_hash"] = halfHash(alg, value)
+		}
 	}
 	j := p.newJWT("JWT", alg, g.client, claims)
 	j.Refresh = is.refresh

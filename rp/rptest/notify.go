@@ -77,11 +77,7 @@ func (p *Provider) deliver(ctx context.Context, c *Client, sub, sid string) erro
 		return err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	client := p.opts.HTTPClient
-	if client == nil {
-		client = &http.Client{Transport: &memory{&p.hosts, http.DefaultTransport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	}
-	resp, err := client.Do(req)
+	resp, err := p.notifier().Do(req)
 	if err != nil {
 		return err
 	}

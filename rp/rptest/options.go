@@ -46,6 +46,10 @@ type Options struct {
 	// AccessTokenLifetime and IDTokenLifetime: zero is 5 minutes. RefreshTokenLifetime: 24 hours. CodeLifetime: 1 minute.
 	AccessTokenLifetime, IDTokenLifetime, RefreshTokenLifetime, CodeLifetime time.Duration
 
+	// PendingLifetime is how long a device code or a backchannel login waits for its user. Zero: 5 minutes. PollInterval is how far apart its polls must be, in whole
+	// seconds. Zero: 5 seconds.
+	PendingLifetime, PollInterval time.Duration
+
 	// SigningAlg signs every token: RS, PS or ES 256, 384 or 512, or EdDSA. Empty: RS256.
 	SigningAlg string
 	// JWTAccessTokens makes access tokens JWTs (RFC 9068) instead of opaque strings.
@@ -95,6 +99,10 @@ type Client struct {
 	BackchannelLogoutURI string
 	// FrontchannelLogoutURI is loaded in a frame when a session of this client ends, with iss and sid.
 	FrontchannelLogoutURI string
+	// TokenDelivery is backchannel_token_delivery_mode: "poll", "ping" or "push". Empty: poll.
+	TokenDelivery string
+	// NotificationURI is backchannel_client_notification_endpoint, which ping and push need.
+	NotificationURI string
 }
 
 // User is an account.
@@ -107,6 +115,8 @@ type User struct {
 	Claims map[string]any
 	ACR    string   // acr of a plain login; empty: no acr claim
 	AMR    []string // empty: pwd
+	// UserCode must come with a backchannel authentication request. Empty: none is wanted.
+	UserCode string
 }
 
 // String names the client without its secret.
@@ -160,6 +170,8 @@ func (o *Options) fill() error {
 		{"IDTokenLifetime", &o.IDTokenLifetime, 5 * time.Minute},
 		{"RefreshTokenLifetime", &o.RefreshTokenLifetime, 24 * time.Hour},
 		{"CodeLifetime", &o.CodeLifetime, time.Minute},
+		{"PendingLifetime", &o.PendingLifetime, 5 * time.Minute},
+		{"PollInterval", &o.PollInterval, 5 * time.Second},
 		{"RefreshGrace", &o.RefreshGrace, 0},
 	} {
 		if *d.value < 0 {
@@ -213,6 +225,15 @@ func (c *Client) fill(seen map[string]bool) error {
 	}
 	if c.AuthMethod == "" && c.Secret == "" {
 		c.AuthMethod = "none"
+	}
+	switch c.TokenDelivery {
+	case "", "poll":
+	case "ping", "push":
+		if c.NotificationURI == "" {
+			return fmt.Errorf("rptest: client %s: TokenDelivery %q needs a NotificationURI", c.ID, c.TokenDelivery)
+		}
+	default:
+		return fmt.Errorf("rptest: client %s: TokenDelivery %q is not poll, ping or push", c.ID, c.TokenDelivery)
 	}
 	for _, alg := range []string{c.SigningAlg, c.UserInfoSignedAlg} {
 		if alg != "" && !asymmetric(alg) && !symmetric(alg) {

@@ -41,6 +41,9 @@ const (
 	Revocation    Endpoint = "revocation"
 	EndSession    Endpoint = "end_session"
 	Introspection Endpoint = "introspection"
+
+	DeviceAuthorization       Endpoint = "device_authorization"
+	BackchannelAuthentication Endpoint = "backchannel_authentication"
 )
 
 // Provider is an OpenID Provider, and an http.Handler that answers for everything under its issuer. It is safe for concurrent use.
@@ -62,6 +65,7 @@ type Provider struct {
 	codes        map[string]*code
 	access       map[string]*accessToken
 	refresh      map[string]*refreshToken
+	waiting      map[string]*pending // by id
 	hits         map[Endpoint]int
 	refreshes    int
 	reuses       int
@@ -77,7 +81,7 @@ func New(opts Options) (*Provider, error) {
 	p := &Provider{
 		opts: opts, base: strings.TrimSuffix(opts.Issuer, "/"),
 		sessions: map[string]*opSession{}, interactions: map[string]*interaction{}, consents: map[string]bool{},
-		codes: map[string]*code{}, access: map[string]*accessToken{}, refresh: map[string]*refreshToken{}, hits: map[Endpoint]int{},
+		codes: map[string]*code{}, access: map[string]*accessToken{}, refresh: map[string]*refreshToken{}, waiting: map[string]*pending{}, hits: map[Endpoint]int{},
 	}
 	issuer, err := url.Parse(p.base)
 	if err != nil {
@@ -187,6 +191,12 @@ func (p *Provider) route(path string) (Endpoint, http.HandlerFunc) {
 		return Revocation, p.serveRevoke
 	case "/introspect":
 		return Introspection, p.serveIntrospect
+	case "/device_authorization":
+		return DeviceAuthorization, p.serveDeviceAuthorization
+	case "/device":
+		return "", p.serveDevice
+	case "/backchannel":
+		return BackchannelAuthentication, p.serveBackchannel
 	case "/end_session":
 		return EndSession, p.serveEndSession
 	case "/login":
@@ -220,10 +230,14 @@ func (p *Provider) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 		"revocation_endpoint":                           p.base + "/revoke",
 		"introspection_endpoint":                        p.base + "/introspect",
 		"end_session_endpoint":                          p.base + "/end_session",
+		"device_authorization_endpoint":                 p.base + "/device_authorization",
+		"backchannel_authentication_endpoint":           p.base + "/backchannel",
+		"backchannel_token_delivery_modes_supported":    []string{"poll", "ping", "push"},
+		"backchannel_user_code_parameter_supported":     true,
 		"scopes_supported":                              []string{"openid", "profile", "email", "address", "phone", "offline_access"},
 		"response_types_supported":                      []string{"code"},
 		"response_modes_supported":                      []string{"query", "form_post"},
-		"grant_types_supported":                         []string{"authorization_code", "refresh_token", "client_credentials"},
+		"grant_types_supported":                         []string{"authorization_code", "refresh_token", "client_credentials", deviceGrant, cibaGrant},
 		"subject_types_supported":                       []string{"public"},
 		"id_token_signing_alg_values_supported":         algs,
 		"userinfo_signing_alg_values_supported":         algs,

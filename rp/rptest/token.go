@@ -63,6 +63,8 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) {
 		answer, perr = p.renew(client, form)
 	case "client_credentials":
 		answer, perr = p.credentials(client, form)
+	case deviceGrant, cibaGrant:
+		answer, perr = p.poll(client, form)
 	case "":
 		perr = refuse(400, "invalid_request", "grant_type is missing")
 	default:
