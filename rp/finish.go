@@ -57,7 +57,12 @@ func (c *Client) Finish(ctx context.Context, login *Login, answer url.Values) (*
 	if err != nil {
 		return nil, err
 	}
-	return c.finishTokens(ctx, md, tok, expected{login: login, code: code, iss: c.answeredIssuer(answer)})
+	t, err := c.finishTokens(ctx, md, tok, expected{login: login, code: code, iss: c.answeredIssuer(answer)})
+	if err != nil {
+		return nil, err
+	}
+	t.SessionState = sessionState(answer.Get("session_state"))
+	return t, nil
 }
 
 // checkState compares what the browser brings with what it was given. Nothing else of the answer is believed before.

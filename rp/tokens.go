@@ -24,6 +24,9 @@ type Tokens struct {
 	// there is no end. No RFC names a member for it; refresh_expires_in (Keycloak), refresh_token_expires_in (Microsoft) and session_expires_in are read, in seconds.
 	// Of several the earliest counts, and one that is no positive number is ignored.
 	RefreshExpiry time.Time
+	// SessionState is the login state at the provider, as the authorization response brought it, for the provider's check_session_iframe (Session Management 1.0
+	// section 2): "" from a refresh, from a provider that sends none, or when what came can't be one. The browser carried it unsigned, so it proves nothing.
+	SessionState string
 }
 
 // refreshEnds are the members that tell the end of a refresh token.

@@ -38,6 +38,7 @@ type attempt struct {
 	Loops    int       `json:"n,omitempty"` // logins completed shortly before, without a session that could be read back
 	LoopedAt int64     `json:"na,omitempty"`
 	Old      *replaced `json:"o,omitempty"` // see blind
+	Check    string    `json:"k,omitempty"` // the record's ID of the session that BeginCheck asks about
 }
 
 func (a *attempt) expired(lifetime time.Duration) bool {
@@ -56,10 +57,10 @@ func (m *Manager) attemptPrefix() string { return m.name + "-login-" }
 // writeAttempt seals a into its cookie and drops the oldest of too many.
 func (m *Manager) writeAttempt(w http.ResponseWriter, r *http.Request, a *attempt) error {
 	name := m.attemptName(a.Login.State)
-	value, err := m.sealAttempt(name, attempt{m.slim(a.Login), a.ReturnTo, a.Loops, a.LoopedAt, a.Old})
+	value, err := m.sealAttempt(name, attempt{m.slim(a.Login), a.ReturnTo, a.Loops, a.LoopedAt, a.Old, a.Check})
 	if err == nil && len(name)+len(value) > maxAttemptCookie {
 		// Browsers drop what is longer without a word, and no login would ever come to an end.
-		value, err = m.sealAttempt(name, attempt{m.slim(a.Login), "", a.Loops, a.LoopedAt, a.Old})
+		value, err = m.sealAttempt(name, attempt{m.slim(a.Login), "", a.Loops, a.LoopedAt, a.Old, a.Check})
 	}
 	if err != nil {
 		return err

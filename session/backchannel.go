@@ -69,11 +69,16 @@ func (m *Manager) FrontchannelLogout(w http.ResponseWriter, r *http.Request, iss
 	if s.Issuer != issuer || s.SID != sid {
 		return false, nil
 	}
-	err = errors.Join(m.keep.remove(w, r, &s.from), m.forget(r.Context(), &s.rec))
+	return true, m.endFound(w, r, s)
+}
+
+// endFound ends the session that find found in r, here and in the ledger, and asks the provider nothing but to revoke its refresh token.
+func (m *Manager) endFound(w http.ResponseWriter, r *http.Request, s *Session) error {
+	err := errors.Join(m.keep.remove(w, r, &s.from), m.forget(r.Context(), &s.rec))
 	newest := &s.rec
 	if known := m.refresh.latest(newest); known != nil {
 		newest = &known.rec
 	}
 	m.revokeTokens(r.Context(), newest)
-	return true, err
+	return err
 }

@@ -27,7 +27,7 @@ func (e none) Is(target error) bool { return target == ErrNone }
 // LoginError is ErrNoLogin with its reason.
 type LoginError struct {
 	// Reason is one of "malformed", "no-state", "no-cookie", "unknown-key" (the cookie was sealed under a key this process has not), "altered",
-	// "expired", "replayed", "foreign-state" and "loop" (three logins in a minute and no session could be read back: cookies refused, or cut by a proxy).
+	// "expired", "replayed", "foreign-state", "superseded" (BeginCheck's, and another session is carried by now) and "loop" (three logins in a minute and no session could be read back: cookies refused, or cut by a proxy).
 	// "malformed" is also an answer that comes another way than it was asked for: it uses nothing up.
 	Reason string
 	// ReturnTo is where the attempt was to lead, "" when that is not known.

@@ -86,19 +86,25 @@ func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) 
 		m.dropLoop(w, r)
 		return nil, a.ReturnTo, &LoginError{Reason: "loop", ReturnTo: a.ReturnTo}
 	}
+	old, _ := m.carried(r)
+	if a.Check != "" && (old == nil || old.ID != a.Check) {
+		return nil, a.ReturnTo, &LoginError{Reason: "superseded", ReturnTo: a.ReturnTo}
+	}
 	tokens, err := m.client.Finish(r.Context(), a.Login, answer)
 	if err != nil {
-		return nil, a.ReturnTo, err
+		return nil, a.ReturnTo, m.unanswered(w, r, a, err)
 	}
 	defer func() {
 		if s == nil { // a panic of accept counts
 			m.giveBack(r.Context(), tokens.OAuth2)
 		}
 	}()
+	if a.Check != "" && (tokens.IDToken.Issuer != old.Issuer || tokens.IDToken.Subject != old.Subject) {
+		return nil, a.ReturnTo, m.unanswered(w, r, a, errOther)
+	}
 	if s, err = m.establish(r.Context(), tokens, accept); err != nil {
 		return nil, a.ReturnTo, err
 	}
-	old, _ := m.carried(r)
 	if err := m.create(w, r, s); err != nil {
 		return nil, a.ReturnTo, err
 	}
@@ -173,6 +179,8 @@ func (m *Manager) establish(ctx context.Context, tokens *rp.Tokens, accept Accep
 		IssuedAt:    id.IssuedAt.Unix(),
 		SeenAt:      now.Unix(),
 		ExpiresAt:   now.Add(m.cfg.Lifetime).Unix(),
+
+		SessionState: tokens.SessionState,
 	}}}
 	rec := &s.rec
 	if !id.AuthTime.IsZero() {

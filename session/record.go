@@ -32,6 +32,7 @@ type record struct {
 	RefreshAt    int64
 	OldInfo      int64 // 1: a refresh brought a newer ID token and no UserInfo beside it
 	RefreshedAt  int64
+	SessionState string // of the login, for the provider's check_session_iframe
 }
 
 const recordVersion = 1
@@ -60,6 +61,7 @@ const (
 	tagRefreshAt
 	tagOldInfo
 	tagRefreshedAt
+	tagSessionState
 	tagEnd // one past the last
 )
 
@@ -168,6 +170,8 @@ func (rec *record) text(tag byte) *string {
 		return &rec.IDToken
 	case tagScope:
 		return &rec.Scope
+	case tagSessionState:
+		return &rec.SessionState
 	}
 	return nil
 }
