@@ -86,6 +86,7 @@ func (m *minted) give() *oauth2.Token {
 type minting struct {
 	ready chan struct{} // closed when there is something to see
 	once  sync.Once
+	done  chan struct{} // closed at the end
 }
 
 func (f *minting) show() { f.once.Do(func() { close(f.ready) }) }
@@ -149,13 +150,14 @@ func (m *mint) join(ctx context.Context, now time.Time) (cur *minted, f *minting
 			return cur, nil, err
 		}
 	}
-	f = &minting{ready: make(chan struct{})}
+	f = &minting{ready: make(chan struct{}), done: make(chan struct{})}
 	m.flight = f
 	ctx = context.WithoutCancel(ctx) // nobody's leaving cuts it short: see Client.Refresh
 	go func() {                      // ends with fetch, which bounds itself
 		defer end()
 		got, err := m.contained(ctx, cur, f)
 		m.land(f, got, err)
+		close(f.done)
 	}()
 	return cur, f, nil
 }
@@ -269,3 +271,27 @@ func (e *laterError) Error() string {
 }
 
 func (e *laterError) Is(target error) bool { return target == ErrUnavailable }
+
+// fresh waits until the token is not due, or has failed to be renewed, and returns when to come back: a bit after it is due, so that of many processes one goes first and the others find what it
+// brought. Zero: nobody knows of a reason to.
+func (m *mint) fresh(ctx context.Context) (next time.Time, err error) {
+	cur, f, err := m.join(ctx, time.Now())
+	if f != nil {
+		<-f.done // whatever becomes of ctx: what was begun is not given up, other processes wait for it
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f != nil || err != nil && m.err != nil {
+		cur, err = m.current.Load(), m.err
+	}
+	switch {
+	case err != nil:
+		return m.retryAt, err
+	case cur == nil:
+		return time.Now().Add(firstPause), errUnsaved // forgotten, or replaced, meanwhile: look again
+	case cur.refreshAt.IsZero():
+		return time.Time{}, nil
+	}
+	spare := max(cur.until.Sub(cur.refreshAt)/4, 1)
+	return cur.refreshAt.Add(mathrand.N(min(spare, lastPause))), nil
+}

@@ -31,7 +31,7 @@ type job struct {
 
 func newJob(t *testing.T, opts rptest.Options) *job {
 	t.Helper()
-	opts.Issuer = "https://op.example"
+	opts.Issuer, opts.SigningAlg = "https://op.example", "ES256" // RSA signs slowly
 	if opts.AccessTokenLifetime == 0 {
 		opts.AccessTokenLifetime = time.Minute
 	}

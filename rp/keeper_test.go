@@ -1,0 +1,234 @@
+package rp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/latchkey-go/latchkey/rp"
+	"github.com/latchkey-go/latchkey/rp/rptest"
+)
+
+// tenants connects n of them, and returns their sources in this process.
+func (j *job) tenants(s *rp.TokenStore, n int) []*rp.TokenSource {
+	j.t.Helper()
+	sources := make([]*rp.TokenSource, n)
+	for i := range sources {
+		sources[i] = j.client.TokenSource(j.t.Context(), s, fmt.Sprint("tenant-", i))
+		j.connect(sources[i])
+	}
+	return sources
+}
+
+func keeperOf(t *testing.T, cfg rp.KeeperConfig, sources ...*rp.TokenSource) (k *rp.Keeper, stop func()) {
+	t.Helper()
+	k, err := rp.NewKeeper(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sources {
+		k.Add(s)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- k.Run(ctx) }()
+	return k, func() {
+		t.Helper()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAKeeperKeepsManyTenantsFreshForMonths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{AccessTokenLifetime: 6 * time.Hour, RefreshTokenLifetime: 365 * 24 * time.Hour})
+		sources := j.tenants(j.process(), 10)
+		k, stop := keeperOf(t, rp.KeeperConfig{}, sources...)
+		const days = 60
+		j.op.Fault(rptest.Token, rptest.Slow(time.Second)) // whoever waits for a refresh shows
+		for range days {
+			time.Sleep(24 * time.Hour)
+			for _, s := range sources {
+				asked := time.Now()
+				j.token(s)
+				if time.Since(asked) > 0 {
+					t.Error("somebody who asked had to wait for a refresh")
+				}
+			}
+		}
+		if s := k.Stats(); s.Keys != 10 || s.Fresh != 10 || s.Failing+s.Reconnect+s.Running+s.Waiting != 0 {
+			t.Errorf("the keeper says %+v", s)
+		}
+		stop()
+		if n, least := j.op.Refreshes(), 10*days*4; n < least || n > least*102/100 { // seven minutes early of six hours
+			t.Errorf("%d refreshes, want %d or little more", n, least)
+		}
+		if n := j.op.RefreshReuses(); n != 0 {
+			t.Errorf("%d reuses", n)
+		}
+	})
+}
+
+func TestKeepersOfManyProcessesRefreshOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{})
+		sources := j.tenants(j.process(), 10)
+		var stops []func()
+		var stores []*rp.TokenStore
+		for range 3 {
+			tokens := j.process()
+			stores = append(stores, tokens)
+			var own []*rp.TokenSource
+			for _, s := range sources {
+				own = append(own, j.client.TokenSource(t.Context(), tokens, s.Key()))
+			}
+			_, stop := keeperOf(t, rp.KeeperConfig{Concurrency: 4}, own...)
+			stops = append(stops, stop)
+		}
+		time.Sleep(time.Hour)
+		for _, stop := range stops {
+			stop()
+		}
+		var made uint64
+		for _, s := range stores {
+			if err := s.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			made += s.Stats().Refreshes
+		}
+		if n := j.op.Refreshes(); uint64(n) != made || n < 10*60 || n > 10*60*60/42 {
+			t.Errorf("%d refreshes at the provider, %d counted here", n, made)
+		}
+		if n := j.op.RefreshReuses(); n != 0 {
+			t.Errorf("%d reuses", n)
+		}
+	})
+}
+
+func TestAKeeperBoundsItsRefreshesAndLetsNobodyStarve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{})
+		hanging := newJob(t, rptest.Options{})
+		var mu sync.Mutex
+		running, most := 0, 0
+		j.op.Fault(rptest.Token, func(honest http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				running++
+				most = max(most, running)
+				mu.Unlock()
+				time.Sleep(100 * time.Millisecond)
+				honest.ServeHTTP(w, r)
+				mu.Lock()
+				running--
+				mu.Unlock()
+			})
+		})
+		sources := j.tenants(j.process(), 40)
+		stuck := hanging.tenants(hanging.process(), 40)
+		mu.Lock()
+		most = 0
+		mu.Unlock()
+		time.Sleep(time.Hour) // all have ended
+		hanging.op.Fault(rptest.Token, rptest.Hang)
+		k, stop := keeperOf(t, rp.KeeperConfig{Concurrency: 5}, append(stuck, sources...)...)
+		time.Sleep(2 * time.Second)
+		if s := k.Stats(); s.Fresh != 40 || s.Running != 5 || s.Waiting != 35 || s.Late < time.Second {
+			t.Errorf("beside a provider that hangs: %+v", s)
+		}
+		if most != 5 {
+			t.Errorf("%d refreshes at once, want 5", most)
+		}
+		for _, s := range stuck {
+			k.Remove(s)
+		}
+		stop()
+	})
+}
+
+func TestAKeeperTellsWhatChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{})
+		var mu sync.Mutex
+		var told []string
+		sources := j.tenants(j.process(), 1)
+		k, stop := keeperOf(t, rp.KeeperConfig{OnChange: func(key string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				told = append(told, key+" fine")
+			case errors.Is(err, rp.ErrReconnect):
+				told = append(told, key+" over")
+			default:
+				told = append(told, key+" failing")
+			}
+		}}, sources...)
+		want := func(list ...string) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if fmt.Sprint(told) != fmt.Sprint(list) {
+				t.Errorf("told %v, want %v", told, list)
+			}
+		}
+		time.Sleep(5 * time.Minute)
+		want()
+		j.op.Fault(rptest.Token, rptest.Down)
+		time.Sleep(5 * time.Minute)
+		want("tenant-0 failing")
+		j.op.ClearFaults()
+		time.Sleep(2 * time.Minute)
+		want("tenant-0 failing", "tenant-0 fine")
+		j.op.Fault(rptest.Token, rptest.InvalidGrant)
+		time.Sleep(10 * time.Minute)
+		want("tenant-0 failing", "tenant-0 fine", "tenant-0 over")
+		if s := k.Stats(); s.Reconnect != 1 || s.Fresh != 0 {
+			t.Errorf("the keeper says %+v", s)
+		}
+		j.op.ClearFaults()
+		j.connect(sources[0])
+		k.Add(sources[0])
+		want("tenant-0 failing", "tenant-0 fine", "tenant-0 over", "tenant-0 fine")
+		stop()
+		if err := k.Run(canceled(t)); err != nil {
+			t.Errorf("a second run: %v", err)
+		}
+	})
+}
+
+func canceled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
+func TestAKeeperThatStopsWaitsForWhatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{})
+		sources := j.tenants(j.process(), 3)
+		time.Sleep(time.Minute)
+		j.op.Fault(rptest.Token, rptest.Slow(4*time.Second))
+		k, stop := keeperOf(t, rp.KeeperConfig{}, sources...)
+		time.Sleep(time.Second)
+		if err := k.Run(t.Context()); err == nil {
+			t.Error("two runs at once")
+		}
+		stop()
+		j.counts(3, 0)
+	})
+}
+
+func TestAKeeperIsConfiguredWithinReason(t *testing.T) {
+	if _, err := rp.NewKeeper(rp.KeeperConfig{Concurrency: -1}); err == nil {
+		t.Error("negative")
+	}
+}
