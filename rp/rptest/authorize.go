@@ -247,7 +247,11 @@ func (p *Provider) answerCode(w http.ResponseWriter, r *http.Request, it *intera
 	delete(p.interactions, it.id)
 	p.codes[value] = c
 	p.mu.Unlock()
-	p.answer(w, r, it.req, url.Values{"code": {value}})
+	v := url.Values{"code": {value}}
+	if p.opts.SessionManagement {
+		v.Set("session_state", sessionState(it.req, s))
+	}
+	p.answer(w, r, it.req, v)
 }
 
 func methodNotAllowed(w http.ResponseWriter, allow string) {

@@ -43,6 +43,7 @@ func (p *Provider) serveEndSession(w http.ResponseWriter, r *http.Request) {
 	}
 	p.endSids(sids)
 	p.setCookie(w, "session", "")
+	p.setBrowserState(w, "")
 	frames := p.notify(r.Context(), sids)
 	w.Header().Set("Cache-Control", "no-store")
 	switch {

@@ -70,6 +70,10 @@ type Options struct {
 	// NoIssParameter leaves iss out of authorization answers, and its promise out of the metadata (RFC 9207).
 	NoIssParameter bool
 
+	// SessionManagement offers a check_session_iframe and sends session_state with each code (OpenID Connect Session Management 1.0). Over https the cookies are
+	// SameSite=None then, or no frame of an application's would see them.
+	SessionManagement bool
+
 	// HTTPClient delivers back-channel logout tokens. Nil: hosts of HandleHost in memory, any other by http.DefaultTransport.
 	HTTPClient *http.Client
 }

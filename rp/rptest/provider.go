@@ -199,6 +199,10 @@ func (p *Provider) route(path string) (Endpoint, http.HandlerFunc) {
 		return BackchannelAuthentication, p.serveBackchannel
 	case "/end_session":
 		return EndSession, p.serveEndSession
+	case "/check_session":
+		if p.opts.SessionManagement {
+			return "", p.serveCheckSession
+		}
 	case "/login":
 		return "", p.serveLogin
 	case "/confirm":
@@ -259,6 +263,9 @@ func (p *Provider) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 	}
 	if !o.NoIssParameter {
 		m["authorization_response_iss_parameter_supported"] = true
+	}
+	if o.SessionManagement {
+		m["check_session_iframe"] = p.base + "/check_session"
 	}
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	writeJSON(w, http.StatusOK, m)

@@ -14,6 +14,7 @@ type opSession struct {
 	sub, sid, acr string
 	amr           []string
 	authTime      time.Time
+	state         string // what scripts of the provider's own see of it; another with each login
 }
 
 // interaction is one authorization request on its way through the pages.
@@ -135,7 +136,7 @@ func (p *Provider) play(w http.ResponseWriter, it *interaction, todo step, s *op
 
 // signInLocked begins a session; the same user's keeps its sid.
 func (p *Provider) signInLocked(w http.ResponseWriter, it *interaction, u *User, old *opSession) {
-	s := &opSession{sub: u.Subject, sid: random(), acr: u.ACR, amr: u.AMR, authTime: time.Now()}
+	s := &opSession{sub: u.Subject, sid: random(), acr: u.ACR, amr: u.AMR, authTime: time.Now(), state: random()}
 	if old != nil && old.sub == u.Subject {
 		s.sid = old.sid
 	}
@@ -148,6 +149,7 @@ func (p *Provider) signInLocked(w http.ResponseWriter, it *interaction, u *User,
 	p.sessions[id] = s
 	it.loggedIn, it.session = true, s
 	p.setCookie(w, "session", id)
+	p.setBrowserState(w, s.state)
 }
 
 func (p *Provider) confirmLocked(it *interaction, s *opSession) {
@@ -183,7 +185,14 @@ func (p *Provider) setCookie(w http.ResponseWriter, kind, value string) {
 		Name: "rptest_" + kind + "_" + p.cookie, Value: value, Path: "/", HttpOnly: true,
 		Secure: strings.HasPrefix(p.base, "https:"), SameSite: http.SameSiteLaxMode,
 	}
-	if value == "" {
+	p.set(w, c)
+}
+
+func (p *Provider) set(w http.ResponseWriter, c *http.Cookie) {
+	if p.opts.SessionManagement && c.Secure {
+		c.SameSite = http.SameSiteNoneMode
+	}
+	if c.Value == "" {
 		c.MaxAge = -1
 	}
 	http.SetCookie(w, c)
