@@ -28,6 +28,7 @@ type expected struct {
 	iss         string   // the iss parameter, where Config.Issuer alone does not tell
 	accessToken string   // for at_hash
 	now         time.Time
+	also        func(*verifiedJWT, *IDToken) error // what the grant adds; may be nil
 }
 
 func (e *expected) scope() []string {
@@ -35,6 +36,13 @@ func (e *expected) scope() []string {
 		return slices.Clone(e.login.Scopes)
 	}
 	return nil
+}
+
+func (e *expected) more(t *verifiedJWT, id *IDToken) error {
+	if e.also == nil {
+		return nil
+	}
+	return e.also(t, id)
 }
 
 // verifyIDToken is OpenID Connect Core 3.1.3.7, 3.1.3.8 and 12.2. go-oidc has the last word on the claims it looks at;
@@ -63,6 +71,7 @@ func (c *Client) verifyIDToken(ctx context.Context, md *discovery.Metadata, raw 
 		func() error { return t.checkStateHash(want.login) },
 		func() error { return c.checkAuthentication(t, id, &want) },
 		func() error { return c.checkSuccession(t, id, want.prev) },
+		func() error { return want.more(t, id) },
 		func() error { return c.secondOpinion(ctx, raw, t, id, algs, want.now) },
 	}
 	for _, check := range checks {
