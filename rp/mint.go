@@ -64,7 +64,7 @@ func newMinted(token *oauth2.Token, got time.Time) *minted {
 // aheadOf is when to refresh what ends at expiry: after four fifths of its life, or five minutes before its end, with some jitter, so that tokens
 // which came together do not go together.
 func aheadOf(expiry time.Time, life time.Duration) time.Time {
-	ahead := min(life/5, 5*time.Minute)
+	ahead := min(max(life, 0)/5, 5*time.Minute)
 	return expiry.Add(-ahead - mathrand.N(max(ahead/2, 1)))
 }
 
