@@ -23,6 +23,19 @@ type Guard struct {
 	BackchannelPath string
 	// FrontchannelPath is loaded in the provider's frames with iss and sid; zero: "/auth/frontchannel-logout". Register it with frontchannel_logout_session_required.
 	FrontchannelPath string
+	// SessionFramePath is a page for a hidden frame on pages of the application's own, for those who are signed in (OpenID Connect Session Management 1.0); zero: there is none.
+	// It asks the provider's check_session_iframe every 5 seconds whether the provider's session has changed, which costs no request. When it has, a login without pages (prompt=none) in the frame
+	// finds out: the same user gets a new session in place of the old one; when nobody is there, or somebody else, the session ends. The page around is told by a message that it must check the origin of:
+	//
+	//	addEventListener("message", e => {
+	//		if (e.origin === location.origin && e.data?.latchkey === "session" && e.data.status === "signed-out") location.reload();
+	//	});
+	//
+	// The status is "signed-out"; "unknown", when the provider can't be asked in a frame, an ordinary login would tell; or "unsupported", when the provider has no such page or sent no session_state.
+	// A browser that keeps third-party cookies from frames, as Safari and Firefox do and Chromium may be set to, makes the provider's frame say "changed" or "error" from the start. So "changed" is believed only
+	// where this browser has seen "unchanged" for the same login before, and is "unknown" otherwise, which is less than section 3.1 asks for and keeps people signed in. Rely on BackchannelPath; this is an addition to it.
+	// The page's origin must be that of the client's RedirectURL. With response mode form_post no silent login is tried.
+	SessionFramePath string
 	AfterLogin       string // zero: "/"; where a login goes that has no way back
 	AfterLogout      string // zero: "/"
 

@@ -41,6 +41,9 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 	routes[g.loginPath()] = g.only(g.login, http.MethodGet, http.MethodHead)
 	routes[g.logoutPath()] = g.only(g.protected(protection, g.logout), http.MethodGet, http.MethodPost)
 	routes[pathOf(client.RedirectURL())] = g.only(g.callback, callback...)
+	if g.SessionFramePath != "" {
+		routes[g.SessionFramePath] = g.only(g.sessionFrame, http.MethodGet)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if route, ok := routes[r.URL.Path]; ok {
 			route(w, r)
@@ -104,7 +107,15 @@ func (g *Guard) callback(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent) // the code is for the visit itself
 		return
 	}
+	if g.bounce(r) {
+		showFrame(w, sessionFrame{Status: frameBounce})
+		return
+	}
 	_, back, err := g.Sessions.Finish(w, r, session.Accept(g.LoggedIn))
+	if g.checks(r, back, err) {
+		g.checked(w, r, err)
+		return
+	}
 	if back != "" {
 		back = g.back(back)
 	}

@@ -24,6 +24,7 @@ import (
 type stage struct {
 	browser   *chrome.Browser
 	issuer    string
+	provider  *rptest.Provider
 	transport http.RoundTripper
 }
 
@@ -43,6 +44,7 @@ func newStage(t *testing.T, o rptest.Options) *stage {
 	if provider, err = rptest.New(o); err != nil {
 		t.Fatal(err)
 	}
+	s.provider = provider
 	s.transport = &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, server.Listener.Addr().String())
