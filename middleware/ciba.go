@@ -23,11 +23,12 @@ const (
 )
 
 // Notifications is the client notification endpoint of CIBA (OpenID CIBA Core 1.0 sections 9, 10.2, 10.3 and 12), an http.Handler for rp.Ping and rp.Push.
-// Register its URL as backchannel_client_notification_endpoint; it needs no session and no cookie. All fields but Logger are required; don't change them after first use.
+// Register its URL as backchannel_client_notification_endpoint; it needs no session and no cookie, so mount it outside of Guard.Require. All fields but Logger are required; don't change them after first use.
 // Safe for concurrent use.
 type Notifications struct {
 	Client *rp.Client
 	// Find returns the login with that AuthReqID; nil: none is waiting. What is asked for is not authenticated yet. An error is answered 503.
+	// A provider may be quicker than your storage: save each login as soon as rp.Client.Backchannel returns it.
 	Find func(ctx context.Context, authReqID string) (*rp.BackchannelLogin, error)
 	// Finished gets how login ended, once: tokens, or an err of rp.Client.FinishBackchannel or FinishPush. Save what came and have Find forget login before it returns; notifications
 	// that reach two processes at once are for them to tell apart. After a ping, context.DeadlineExceeded means that the provider could not be reached for a minute: keep login

@@ -76,7 +76,7 @@ func (c *Client) poll(ctx context.Context, p poll) (*oauth2.Token, *discovery.Me
 			// "must unilaterally reduce their polling frequency" after a time-out, section 3.5 says.
 			backoff = slower(backoff)
 		}
-		wait = max(backoff, *p.interval, askedToWait(err))
+		wait = max(backoff, *p.interval, retryAfter(err))
 	}
 }
 
@@ -88,7 +88,7 @@ func (c *Client) verifyLate(ctx context.Context, md *discovery.Metadata, tok *oa
 		if !errors.Is(err, ErrUnavailable) {
 			return t, err
 		}
-		wait = max(wait, askedToWait(err))
+		wait = max(wait, retryAfter(err))
 		if !time.Now().Add(wait).Before(until) || pause(ctx, wait) != nil {
 			return nil, err
 		}
@@ -126,16 +126,6 @@ func errorCode(err error) string {
 		return e.Code
 	}
 	return ""
-}
-
-func askedToWait(err error) time.Duration {
-	if e, ok := errors.AsType[*ProviderError](err); ok {
-		return e.RetryAfter
-	}
-	if e, ok := errors.AsType[*UnavailableError](err); ok {
-		return e.RetryAfter
-	}
-	return 0
 }
 
 func slower(wait time.Duration) time.Duration { return max(wait, min(2*wait, maxBackoff)) }
