@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/latchkey-go/latchkey/internal/contain"
 	"golang.org/x/oauth2"
 )
 
@@ -87,6 +86,7 @@ type minting struct {
 	ready chan struct{} // closed when there is something to see
 	once  sync.Once
 	done  chan struct{} // closed at the end
+	shown bool          // by publish; belongs to the mint's lock
 }
 
 func (f *minting) show() { f.once.Do(func() { close(f.ready) }) }
@@ -162,20 +162,12 @@ func (m *mint) join(ctx context.Context, now time.Time) (cur *minted, f *minting
 	return cur, f, nil
 }
 
-// contained is fetch, of which a panic in a transport or a store must not end the process: net/http would contain it in a handler. Of the panic's value only the type is told,
-// unless the runtime made it: it may hold a token.
+// contained is fetch, of which a panic in a transport or a store must not end the process.
 func (m *mint) contained(ctx context.Context, cur *minted, f *minting) (got *minted, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			what := fmt.Sprintf("%T", p)
-			if fault, ok := p.(runtime.Error); ok {
-				what = fault.Error()
-			}
-			m.log.LogAttrs(ctx, slog.LevelError, "rp: panic while a token was fetched", slog.String("panic", what), slog.String("stack", string(debug.Stack())))
-			err = errPanicked
-		}
-	}()
-	return m.fetch(ctx, cur, f)
+	if !contain.Run(ctx, m.log, "rp: panic while a token was fetched", func() { got, err = m.fetch(ctx, cur, f) }) {
+		return nil, errPanicked
+	}
+	return got, err
 }
 
 var (
@@ -189,7 +181,7 @@ func (m *mint) publish(f *minting, got *minted) {
 	m.mu.Lock()
 	if m.flight == f {
 		m.current.Store(got)
-		m.err, m.fails, m.retryAt = nil, 0, time.Time{}
+		m.err, m.fails, m.retryAt, f.shown = nil, 0, time.Time{}, true
 	}
 	m.mu.Unlock()
 	f.show()
@@ -202,7 +194,7 @@ func (m *mint) land(f *minting, got *minted, err error) {
 		return // somebody has put other tokens in its place
 	}
 	m.flight = nil
-	if err == nil && !got.usable(time.Now()) {
+	if err == nil && !f.shown && !got.usable(time.Now()) {
 		err = errStillborn
 	}
 	if m.err = err; err == nil {

@@ -89,7 +89,7 @@ func (s *TokenSource) look(ctx context.Context, old *minted) (there *storedToken
 func (s *TokenSource) turn(ctx context.Context, there *storedTokens, f *minting) (turn store.Turn, got *minted, err error) {
 	waiting, cancel := context.WithTimeout(ctx, turnTimeout)
 	defer cancel()
-	lease := store.NewLease(s.store.cfg.Backend, itemKey("tokens", s.key), itemKey("token lease", s.key), itemKey("token intent", s.key), there.version, there.expires)
+	lease := store.NewLease(s.store.cfg.Backend, itemKey("tokens", s.key), itemKey("token lease", s.key), itemKey("token intent", s.key), there.version, there.expires, s.store.log)
 	turn, until, err := lease.Take(waiting)
 	switch {
 	case err != nil:

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/latchkey-go/latchkey/internal/contain"
 	"github.com/latchkey-go/latchkey/rp/store"
 )
 
@@ -326,12 +327,7 @@ func (s *TokenStore) background(f func()) {
 	}
 	go func() { // ends with f
 		defer end()
-		defer func() {
-			if p := recover(); p != nil {
-				s.log.Error("rp: panic in a store, or in OnReconnect", slog.String("panic", fmt.Sprintf("%T", p)))
-			}
-		}()
-		f()
+		contain.Run(context.Background(), s.log, "rp: panic in a store, or in OnReconnect", f)
 	}()
 }
 

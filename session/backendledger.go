@@ -2,12 +2,13 @@ package session
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/latchkey-go/latchkey/rp/store"
 )
 
 // BackendLedger is a Ledger in a Backend, the same for every replica that shares it. A Manager whose Store is a ServerStore uses the one in that store's backend unless
@@ -45,7 +46,7 @@ func (l *BackendLedger) Revoke(ctx context.Context, key string, at, until time.T
 			return nil
 		}
 		data := binary.BigEndian.AppendUint64(nil, uint64(later(at, now).UnixNano()))
-		err = l.backend.Put(ctx, id, Item{Data: data, Version: randomVersion(), Expires: later(until, end)}, items[0].Version)
+		err = l.backend.Put(ctx, id, Item{Data: data, Version: store.RandomVersion(), Expires: later(until, end)}, items[0].Version)
 		if !errors.Is(err, ErrConflict) {
 			if err != nil {
 				err = fmt.Errorf("session: ledger: %w", err)
@@ -77,11 +78,4 @@ func later(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// randomVersion tells one write from every other; never zero.
-func randomVersion() uint64 {
-	var b [8]byte
-	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
-	return binary.BigEndian.Uint64(b[:]) | 1
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey/rp"
+	"github.com/latchkey-go/latchkey/rp/store"
 )
 
 const (
@@ -24,14 +25,14 @@ const (
 
 // fly sends the refresh token once, saves what comes, and only then lets anyone see it.
 func (f *refresher) fly(ctx context.Context, r *http.Request, flight *flight, k *kept, old record) {
-	var held *lease // nil: the store is this process's own
+	var held *store.Lease // nil: the store is this process's own
 	var unsaved *kept
 	if !contained(ctx, f.m.log, func() { unsaved = f.spend(ctx, r, flight, k, old, &held) }) {
 		unsaved = f.crashed(flight, k)
 	}
 	release := func() {
 		if held != nil {
-			contained(ctx, f.m.log, func() { held.release(ctx, flight.err == nil || flight.over, flight.retryAt) })
+			contained(ctx, f.m.log, func() { held.Release(ctx, flight.err == nil || flight.over, flight.retryAt) })
 		}
 	}
 	if unsaved == nil {
@@ -61,7 +62,7 @@ func (f *refresher) crashed(flight *flight, k *kept) (unsaved *kept) {
 }
 
 // spend fills flight. It returns the record it was loaded from when the new one is not saved yet.
-func (f *refresher) spend(ctx context.Context, r *http.Request, flight *flight, k *kept, old record, held **lease) (unsaved *kept) {
+func (f *refresher) spend(ctx context.Context, r *http.Request, flight *flight, k *kept, old record, held **store.Lease) (unsaved *kept) {
 	prev, err := rp.ParseIDToken(old.IDToken)
 	if err != nil {
 		flight.err, flight.over = ErrNone, true

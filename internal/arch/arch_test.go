@@ -22,19 +22,20 @@ var rooms = map[string]struct{ own, foreign, forbidden []string }{
 	"internal/strictjson": {forbidden: []string{"net/http"}},
 	"internal/jws":        {own: []string{"internal/strictjson"}, forbidden: []string{"net/http"}},
 	"internal/fetch":      {},
+	"internal/contain":    {forbidden: []string{"net/http"}},
 	"discovery": {
 		own:     []string{"internal/fetch", "internal/jws", "internal/strictjson"},
 		foreign: []string{"github.com/go-jose/go-jose/v4", "github.com/coreos/go-oidc/v3/oidc"},
 	},
 	"rp/clientauth": {},
-	"rp/store":      {forbidden: []string{"net/http"}},
+	"rp/store":      {own: []string{"internal/contain"}, forbidden: []string{"net/http"}},
 	"rp": {
-		own:     []string{"discovery", "pkce", "rp/clientauth", "rp/store", "internal/fetch", "internal/jws", "internal/strictjson"},
+		own:     []string{"discovery", "pkce", "rp/clientauth", "rp/store", "internal/contain", "internal/fetch", "internal/jws", "internal/strictjson"},
 		foreign: []string{"golang.org/x/oauth2", "golang.org/x/oauth2/clientcredentials", "github.com/coreos/go-oidc/v3/oidc", "github.com/go-jose/go-jose/v4"},
 	},
 	"rp/rptest": {foreign: []string{"github.com/go-jose/go-jose/v4", "github.com/go-jose/go-jose/v4/jwt"}},
 	"session": {
-		own:     []string{"rp", "rp/store"},
+		own:     []string{"rp", "rp/store", "internal/contain"},
 		foreign: []string{"github.com/gorilla/sessions", "github.com/gorilla/securecookie", "golang.org/x/oauth2"},
 	},
 	"session/sessiontest": {own: []string{"session"}, foreign: []string{"github.com/gorilla/sessions"}},

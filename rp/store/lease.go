@@ -5,8 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	mathrand "math/rand/v2"
 	"time"
+
+	"github.com/latchkey-go/latchkey/internal/contain"
 )
 
 const (
@@ -40,6 +43,7 @@ type Lease struct {
 	holder              uint64             // tells this holder's lease from every other
 	stop                context.CancelFunc // of the renewals
 	note                []byte             // as it was put; nil: none was
+	log                 *slog.Logger       // gets the panics of a backend
 }
 
 // Turn is what Take and Intend find.
@@ -56,9 +60,9 @@ const (
 // Data of a lease's item: held, or not to be had for a while because its holder has failed.
 var leaseHeld, leaseFailed = []byte{1}, []byte{2}
 
-// NewLease returns one to spend version of the record, which ends at expires. lease and intent are keys of its own.
-func NewLease(backend Backend, record, lease, intent Key, version uint64, expires time.Time) *Lease {
-	return &Lease{backend: backend, record: record, key: lease, intent: intent, version: version, expires: expires, holder: RandomVersion()}
+// NewLease returns one to spend version of the record, which ends at expires. lease and intent are keys of its own. log gets what the backend does wrong.
+func NewLease(backend Backend, record, lease, intent Key, version uint64, expires time.Time, log *slog.Logger) *Lease {
+	return &Lease{backend: backend, record: record, key: lease, intent: intent, version: version, expires: expires, holder: RandomVersion(), log: log}
 }
 
 // RandomVersion is one that no other item is likely to have; never zero.
@@ -121,7 +125,6 @@ func (l *Lease) acquire(ctx context.Context) error {
 	renewing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = stop
 	go func() { // ends with Release
-		defer func() { _ = recover() }() // a backend that panics: the lease ends, and the version decides
 		ticker := time.NewTicker(leaseLife / 3)
 		defer ticker.Stop()
 		for {
@@ -131,7 +134,8 @@ func (l *Lease) acquire(ctx context.Context) error {
 			case <-ticker.C:
 				// A lease that was lost is not taken back: the save's version decides then.
 				item.Expires = time.Now().Add(leaseLife)
-				if errors.Is(l.put(renewing, l.key, item, l.holder), ErrConflict) {
+				var err error
+				if !contain.Run(ctx, l.log, "store: panic in a Backend", func() { err = l.put(renewing, l.key, item, l.holder) }) || errors.Is(err, ErrConflict) {
 					return
 				}
 			}

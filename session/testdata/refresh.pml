@@ -1,6 +1,6 @@
 /*
  * One session, N replicas that all find its tokens due, one provider that rotates its refresh token.
- * The steps are those of lease.go; REFRESH.md argues them. TestTheModelHolds runs this through spin.
+ * The steps are those of rp/store/lease.go; REFRESH.md argues them. TestTheModelHolds runs this through spin.
  *
  *	CRASHES  how many replicas may die, each at any point
  *	PAUSES   how often a lease may end under a holder that is alive: stopped, or cut off, for longer than it lives
