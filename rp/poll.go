@@ -128,6 +128,17 @@ func errorCode(err error) string {
 	return ""
 }
 
+// retryAfter is what the provider asked for.
+func retryAfter(err error) time.Duration {
+	if e, ok := errors.AsType[*ProviderError](err); ok {
+		return e.RetryAfter
+	}
+	if e, ok := errors.AsType[*UnavailableError](err); ok {
+		return e.RetryAfter
+	}
+	return 0
+}
+
 func slower(wait time.Duration) time.Duration { return max(wait, min(2*wait, maxBackoff)) }
 
 // pause waits for d, or says that ctx has ended.
