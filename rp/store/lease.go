@@ -15,8 +15,11 @@ import (
 const (
 	// leaseLife is how long a process that died keeps the others waiting. Its holder renews it three times in that time.
 	leaseLife = 9 * time.Second
-	// settleTime is how long a process that finds a note waits for who left it to save after all, before it spends the record once more.
+	// settleTime is how long, after the lease of who left a note must have ended, a process waits for it to save after all, before it spends the record once more. It is counted
+	// from the note, so that a second process that dies while it waits costs no second wait: a provider's time of grace goes by. But retryTime is waited in any case: after an outage of the
+	// backend every lease has ended, and whoever has something to save tries again that often.
 	settleTime = 5 * time.Second
+	retryTime  = 3 * time.Second
 	// noteLife is how long the note of a spent record stays. No spending that began before it lasts as long.
 	noteLife = time.Minute
 	// firstPoll and lastPoll are how often a waiting process looks.
@@ -153,16 +156,16 @@ func (l *Lease) Intend(ctx context.Context) (turn Turn, again bool, err error) {
 		return 0, false, err
 	}
 	before, at := 0, items[0].Version
-	if d := items[0].Data; len(d) == 9 && binary.BigEndian.Uint64(d) == l.version {
+	if d := items[0].Data; len(d) == 17 && binary.BigEndian.Uint64(d) == l.version {
 		before = int(d[8])
-	}
-	if before > 0 {
-		if turn := l.outwait(ctx, before); turn != Held {
+		noted := time.UnixMilli(int64(binary.BigEndian.Uint64(d[9:])))
+		if turn := l.outwait(ctx, before, noted.Add(leaseLife+settleTime)); turn != Held {
 			return turn, false, nil
 		}
 	}
 	// Only now, right before it is spent: a process that dies while it waits has spent nothing.
 	note := append(binary.BigEndian.AppendUint64(nil, l.version), byte(before+1))
+	note = binary.BigEndian.AppendUint64(note, uint64(time.Now().UnixMilli()))
 	if err := l.put(ctx, l.intent, Item{Data: note, Version: l.holder, Expires: l.expires}, at); err != nil {
 		return 0, false, err
 	}
@@ -171,8 +174,10 @@ func (l *Lease) Intend(ctx context.Context) (turn Turn, again bool, err error) {
 }
 
 // outwait waits for the one who left a note to save after all.
-func (l *Lease) outwait(ctx context.Context, before int) Turn {
-	for until := time.Now().Add(settleTime); ; {
+func (l *Lease) outwait(ctx context.Context, before int, until time.Time) Turn {
+	wait := min(max(time.Until(until), retryTime), settleTime)
+	until = time.Now().Add(wait)
+	for {
 		items, err := l.get(ctx, l.record)
 		switch {
 		case err == nil && items[0].Version == 0:
