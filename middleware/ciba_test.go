@@ -177,6 +177,40 @@ func TestTwoPingsAtOnceMakeOneTokenRequest(t *testing.T) {
 	})
 }
 
+// The first of two has found the login when the second one takes it, finishes it and has it forgotten.
+func TestANotificationThatWasOvertakenChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, delivery := range []rp.Delivery{rp.Ping, rp.Push} {
+			c := newTill(t, delivery)
+			l := c.begin(delivery)
+			var body string
+			c.HandleHost("shop.example", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				raw, _ := io.ReadAll(r.Body)
+				body = string(raw)
+				w.WriteHeader(http.StatusNoContent)
+			}))
+			c.ApproveBackchannel(t.Context(), "alice")
+			overtaken := false
+			c.handler.Find = func(ctx context.Context, id string) (*rp.BackchannelLogin, error) {
+				found, err := c.find(ctx, id)
+				if !overtaken {
+					overtaken = true
+					if w := c.notify("Bearer "+l.NotificationToken, "application/json", body); w.Code != http.StatusNoContent {
+						t.Errorf("%s: the second: %d", delivery, w.Code)
+					}
+				}
+				return found, err
+			}
+			if w := c.notify("Bearer "+l.NotificationToken, "application/json", body); w.Code != http.StatusNoContent {
+				t.Errorf("%s: the first: %d", delivery, w.Code)
+			}
+			if len(c.ends) != 1 || c.ends[0].err != nil || c.Hits(rptest.Token) > 1 {
+				t.Errorf("%s: %+v after %d token requests", delivery, c.ends, c.Hits(rptest.Token))
+			}
+		}
+	})
+}
+
 func TestAPushIsAnswered204OnceItsTokensAreVerifiedAndSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTill(t, rp.Push)
