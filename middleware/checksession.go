@@ -134,8 +134,8 @@ func (g *Guard) checkSilently(w http.ResponseWriter, r *http.Request) {
 	redirect(w, to)
 }
 
-// bounce reports whether a callback in a frame must be asked for once more by a page of ours. It came by a redirect of the provider's: some browsers keep SameSite cookies from
-// such a request, and take none from its answer.
+// bounce reports whether a callback in a frame must be asked for once more by a page of ours. It came by a redirect of the provider's, and where
+// that counts against SameSite cookies (drafts of RFC 6265bis) the browser sends none with the request and takes none from its answer.
 func (g *Guard) bounce(r *http.Request) bool {
 	return g.SessionFramePath != "" && r.Method == http.MethodGet && classify(r) == frame && !r.URL.Query().Has("framed")
 }

@@ -282,6 +282,19 @@ func TestASilentLoginAsksForNothingThatNeedsAPage(t *testing.T) {
 	}
 }
 
+func TestAnOrdinaryLoginThatTheProviderRefusesEndsNothing(t *testing.T) {
+	s := watchedSite(t, nil)
+	b := s.provider.Browser()
+	s.open(b, "/private")
+	s.provider.AnswerFault(func(q url.Values) { q.Del("code"); q.Set("error", "login_required") })
+	if page := s.open(b, "/auth/login"); page.Status != http.StatusForbidden {
+		t.Errorf("the login ended with %d", page.Status)
+	}
+	if page := s.open(b, "/public"); !strings.HasPrefix(page.Body, "alice") {
+		t.Errorf("afterwards: %s", page.Body)
+	}
+}
+
 func TestNoLinkMakesALoginASilentOne(t *testing.T) {
 	s := watchedSite(t, nil)
 	page := s.open(s.provider.Browser(), "/auth/login?return_to="+url.QueryEscape(framePath))
