@@ -2,11 +2,14 @@ package store
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"unicode"
@@ -116,4 +119,33 @@ func parseKey(text string) ([]byte, bool) {
 	}
 	key, err := base64.RawStdEncoding.Strict().DecodeString(strings.TrimRight(keyAlphabet.Replace(text), "="))
 	return key, err == nil
+}
+
+// CreateKeyFile makes a file with one new random key, for KeyringFromFile, with its folder, if there is nothing at path: for a program on one machine that has nobody to hand it
+// secrets. Of several processes one makes it. Like the tokens it seals, it is as safe as the disk; keep it elsewhere where you can.
+func CreateKeyFile(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return nil
+	}
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	key := make([]byte, 32)
+	rand.Read(key) // never fails
+	temp, err := writeTemp(folder, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp)
+	// A link, unlike a renaming, takes nobody's place.
+	if err := os.Link(temp, path); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	if err := flush(folder); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
 }
