@@ -96,6 +96,22 @@ func TestTheSessionFrameAllowsItsScriptAndTheProvidersFrameAlone(t *testing.T) {
 	}
 }
 
+func TestARefreshKeepsTheSessionState(t *testing.T) {
+	s := watchedSite(t, func(w *setup) { w.session.RefreshInterval = -1 })
+	b := s.provider.Browser()
+	s.open(b, "/private")
+	state := func() string {
+		_, rest, _ := strings.Cut(s.open(b, framePath).Body, `data-state="`)
+		state, _, _ := strings.Cut(rest, `"`)
+		return state
+	}
+	before, calls := state(), s.provider.Hits(rptest.Token)
+	s.post(b, "/auth/session", nil)
+	if after := state(); before == "" || after != before || s.provider.Hits(rptest.Token) != calls+1 {
+		t.Errorf("%q after %q and %d refreshes", after, before, s.provider.Hits(rptest.Token)-calls)
+	}
+}
+
 func TestWhatTheSessionFrameCanNotWatchItTells(t *testing.T) {
 	hostile := func(iframe string) func(*site) {
 		return func(s *site) {
