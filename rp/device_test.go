@@ -179,6 +179,21 @@ func TestSlowDownIsForGood(t *testing.T) {
 	})
 }
 
+func TestALoginOutOfStorageIsNotPolledWithoutPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStation(t, rptest.Options{})
+		for _, interval := range []time.Duration{0, -time.Hour, time.Millisecond} {
+			d := s.device(t)
+			d.Interval = interval
+			s.ApproveDevice(d.UserCode, "alice")
+			start := time.Now()
+			if _, err := s.client.FinishDevice(t.Context(), d); err != nil || time.Since(start) != 5*time.Second {
+				t.Errorf("%s: %v after %s", interval, err, time.Since(start))
+			}
+		}
+	})
+}
+
 func TestAnOutageSlowsPollingDownAndDoesNotEndIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, fault := range map[string]rptest.Fault{
