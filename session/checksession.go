@@ -37,7 +37,7 @@ func (m *Manager) BeginCheck(w http.ResponseWriter, r *http.Request, returnTo st
 	if err != nil {
 		return "", err
 	}
-	if err := m.writeAttempt(w, r, &attempt{Login: login, ReturnTo: returnTo, Old: m.toReplace(r), Check: s.rec.ID}); err != nil {
+	if err := m.writeAttempt(w, r, &attempt{Login: login, ReturnTo: returnTo, Old: m.toReplace(r), Check: s.rec.root()}); err != nil {
 		return "", err
 	}
 	return login.URL, nil

@@ -42,6 +42,8 @@ type flight struct {
 	retryAt   time.Time // when a failed flight may be followed by another
 	fails     int
 
+	follows *flight // a failed one that this one, of a rotation, has pushed aside
+
 	without *record // what to save when rec does not fit with the UserInfo it was given
 
 	key       [32]byte

@@ -102,6 +102,20 @@ func storeError(err error) error {
 }
 
 func (g *gorillaKeeper) create(w http.ResponseWriter, r *http.Request, data []byte, expires time.Time) error {
+	made := headersOnly{http.Header{}}
+	if err := g.createBeside(made, r, data, expires); err != nil {
+		return err
+	}
+	if _, err := g.forget(r); err != nil { // what it says of cookies is overtaken by the new ones
+		return err
+	}
+	dropSetCookie(w, g.seen.full)
+	pass(w, made.h)
+	return nil
+}
+
+// createBeside is create, and leaves what r names in the store.
+func (g *gorillaKeeper) createBeside(w http.ResponseWriter, r *http.Request, data []byte, expires time.Time) error {
 	var p cookieParts
 	p.scan(r, g.name)
 	// The store's own New on a request without cookies gives a session whose id, if it has one already, nobody planted.
@@ -114,9 +128,6 @@ func (g *gorillaKeeper) create(w http.ResponseWriter, r *http.Request, data []by
 	}
 	made, err := g.save(r, fresh, g.sealed(newEnvelopeID(), data, expires), expires)
 	if err != nil {
-		return err
-	}
-	if _, err := g.forget(r); err != nil { // what it says of cookies is overtaken by the new ones
 		return err
 	}
 	g.seen.drop(w, &p)

@@ -58,14 +58,20 @@ func (m *Manager) EndListed(ctx context.Context, issuer, subject, key string) er
 	if err != nil || len(raw) != len(Key{}) {
 		return ErrNone
 	}
-	items, err := k.store.get(ctx, Key(raw))
-	if err != nil {
-		return err
+	at, owner := Key(raw), m.ownerOf(cmp.Or(issuer, m.client.Issuer()), subject)
+	for range maxMoves {
+		items, err := k.store.get(ctx, at, k.noteKey(at))
+		switch {
+		case err != nil:
+			return err
+		case items[0].Version != 0 && items[0].Owner == owner:
+			return k.drop(ctx, at)
+		case len(items[1].Data) != len(Key{}): // else the session was rotated after it was listed
+			return ErrNone
+		}
+		at = Key(items[1].Data)
 	}
-	if items[0].Version == 0 || items[0].Owner != m.ownerOf(cmp.Or(issuer, m.client.Issuer()), subject) {
-		return ErrNone
-	}
-	return k.store.delete(ctx, Key(raw))
+	return ErrNone
 }
 
 // Key names the session in the lists of Manager.List; "" where the store keeps none, and right after a login.
@@ -94,13 +100,18 @@ func (s *serverKeeper) list(ctx context.Context, owner Key) ([]Listing, error) {
 		return nil, err
 	}
 	var all []Listing
+	var rows []Key
 	for i, item := range items {
 		card, _, ok := splitRow(item.Data)
 		row := &serverRow{}
 		if !ok || item.Owner != owner || s.store.openCard(keys[i], card, row) != nil || ends(row.expires) {
 			continue
 		}
+		rows = append(rows, keys[i])
 		all = append(all, Listing{Key: listingKey(keys[i]), LoginAt: row.made, SeenAt: later(row.made, row.seen), ExpiresAt: row.expires, Device: row.device})
+	}
+	if all, err = s.withoutMoved(ctx, all, rows); err != nil {
+		return nil, err
 	}
 	slices.SortFunc(all, func(a, b Listing) int { return cmp.Or(b.SeenAt.Compare(a.SeenAt), cmp.Compare(a.Key, b.Key)) })
 	return all, nil
@@ -130,7 +141,7 @@ func (m *Manager) limit(w http.ResponseWriter, r *http.Request, owner, made Key)
 		if err != nil {
 			return fmt.Errorf("session: %w", err)
 		}
-		if err := k.store.delete(r.Context(), Key(raw)); err != nil {
+		if err := k.drop(r.Context(), Key(raw)); err != nil {
 			return err
 		}
 	}

@@ -173,7 +173,7 @@ func ledgerError(ctx context.Context, err error) error {
 
 // ledgerKeys are the names under which a session can be revoked. Lengths keep two pairs from reading alike.
 func (rec *record) ledgerKeys() []string {
-	keys := []string{ledgerName("id", "", rec.ID), ledgerName("sub", rec.Issuer, rec.Subject)}
+	keys := []string{ledgerName("id", "", rec.root()), ledgerName("old", "", rec.ID), ledgerName("sub", rec.Issuer, rec.Subject)}
 	if rec.SID != "" {
 		keys = append(keys, ledgerName("sid", rec.Issuer, rec.SID))
 	}

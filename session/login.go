@@ -87,7 +87,7 @@ func (m *Manager) Finish(w http.ResponseWriter, r *http.Request, accept Accept) 
 		return nil, a.ReturnTo, &LoginError{Reason: "loop", ReturnTo: a.ReturnTo}
 	}
 	old, _ := m.carried(r)
-	if a.Check != "" && (old == nil || old.ID != a.Check) {
+	if a.Check != "" && (old == nil || old.root() != a.Check) {
 		return nil, a.ReturnTo, &LoginError{Reason: "superseded", ReturnTo: a.ReturnTo}
 	}
 	tokens, err := m.client.Finish(r.Context(), a.Login, answer)

@@ -75,11 +75,16 @@ func (m *Manager) forget(ctx context.Context, rec *record) error {
 	if rec == nil || m.keep.final() {
 		return nil
 	}
+	return m.noteEnd(ctx, rec, ledgerName("id", "", rec.root()))
+}
+
+// noteEnd writes the end of what key names into the ledger: of rec's session under any identifier, or of one identifier.
+func (m *Manager) noteEnd(ctx context.Context, rec *record, key string) error {
 	at := time.Now()
 	if begun := unix(rec.IssuedAt); at.Before(begun) {
 		at = begun // the provider's clock is ahead of ours
 	}
-	key, until := ledgerName("id", "", rec.ID), unix(rec.latestEnd(m.cfg.Lifetime))
+	until := unix(rec.latestEnd(m.cfg.Lifetime))
 	var err error
 	if own, ok := m.ledger.(*MemoryLedger); ok {
 		// What no request has touched for the idle time is over without a note. A ledger that others share may outlive this process, and with it this Config.Idle.

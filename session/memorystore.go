@@ -191,7 +191,7 @@ func (m *memoryKeeper) create(w http.ResponseWriter, r *http.Request, data []byt
 		return err
 	}
 	for old := range m.carried(r) {
-		m.store.table.remove(m.kind(), old)
+		m.drop(old)
 	}
 	m.set(w, m.name, text, expires)
 	return nil
@@ -220,10 +220,10 @@ func (m *memoryKeeper) touch(_ http.ResponseWriter, _ *http.Request, k *kept, t 
 
 func (m *memoryKeeper) remove(w http.ResponseWriter, r *http.Request, k *kept) error {
 	if k != nil {
-		m.store.table.remove(m.kind(), k.id)
+		m.drop(k.id)
 	}
 	for key := range m.carried(r) {
-		m.store.table.remove(m.kind(), key)
+		m.drop(key)
 	}
 	dropSetCookie(w, m.name)
 	if hasCookie(r, m.name) {
@@ -233,7 +233,7 @@ func (m *memoryKeeper) remove(w http.ResponseWriter, r *http.Request, k *kept) e
 }
 
 func (m *memoryKeeper) discard(_ context.Context, id keptID) error {
-	m.store.table.remove(m.kind(), id)
+	m.drop(id)
 	return nil
 }
 

@@ -22,6 +22,7 @@ type memoryTable struct {
 	maxBytes   int64
 	count      atomic.Int64
 	bytes      atomic.Int64
+	moves      memoryMoves
 	lastResort atomic.Uint32 // the next shard to evict from when the own one has nothing to give
 }
 
@@ -172,6 +173,35 @@ func (t *memoryTable) remove(name memoryName, key keptID) {
 	if e, err := t.find(s, name, key); err == nil {
 		t.drop(s, e)
 	}
+}
+
+// move puts data under fresh in place of the entry at version under old, in one step for whoever ends the session and looks at the moves afterwards.
+func (t *memoryTable) move(name memoryName, old, fresh keptID, version uint64, data []byte, expires time.Time) error {
+	if err := t.fits(name, data); err != nil {
+		return err
+	}
+	t.moves.mu.Lock()
+	defer t.moves.mu.Unlock()
+	if err := t.take(name, old, version); err != nil {
+		return err
+	}
+	t.moves.note(old, fresh)
+	return t.create(name, fresh, data, expires)
+}
+
+// take removes the entry that is still at version.
+func (t *memoryTable) take(name memoryName, key keptID, version uint64) error {
+	s := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := t.find(s, name, key)
+	if err == nil && e.version != version {
+		err = errConflict
+	}
+	if err == nil {
+		t.drop(s, e)
+	}
+	return err
 }
 
 // sweep drops what has expired in s, at most once a minute: only what is made grows the table, so only makers pay.

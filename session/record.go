@@ -33,6 +33,7 @@ type record struct {
 	OldInfo      int64 // 1: a refresh brought a newer ID token and no UserInfo beside it
 	RefreshedAt  int64
 	SessionState string // of the login, for the provider's check_session_iframe
+	Root         string // the first ID, where Rotate has changed it since
 }
 
 const recordVersion = 1
@@ -62,6 +63,7 @@ const (
 	tagOldInfo
 	tagRefreshedAt
 	tagSessionState
+	tagRoot
 	tagEnd // one past the last
 )
 
@@ -172,6 +174,8 @@ func (rec *record) text(tag byte) *string {
 		return &rec.Scope
 	case tagSessionState:
 		return &rec.SessionState
+	case tagRoot:
+		return &rec.Root
 	}
 	return nil
 }

@@ -310,6 +310,9 @@ func (m *Manager) show(s *Session, rec *record) *Session {
 // withoutRefresh says what a failed refresh means for this request.
 func (m *Manager) withoutRefresh(w http.ResponseWriter, r *http.Request, s *Session, rec *record, flight *flight) (*Session, error) {
 	switch {
+	case flight.over && (errors.Is(flight.err, errMoved) || flight.err == ErrNone && m.keep.final()):
+		// It is not in the store under this identifier: there is nothing to remove, and the browser may have the cookie of another one by now.
+		return nil, flight.err
 	case flight.over:
 		if err := m.keep.remove(w, r, &s.from); err != nil {
 			m.log.LogAttrs(r.Context(), slog.LevelError, "session: an ended session could not be removed", slog.Any("error", err))

@@ -36,7 +36,7 @@ func (m *Manager) toReplace(r *http.Request) *replaced {
 	if rec == nil {
 		return nil
 	}
-	old := &replaced{ID: rec.ID, Issuer: rec.Issuer, Subject: rec.Subject, IssuedAt: rec.IssuedAt, ExpiresAt: rec.latestEnd(m.cfg.Lifetime)}
+	old := &replaced{ID: rec.root(), Issuer: rec.Issuer, Subject: rec.Subject, IssuedAt: rec.IssuedAt, ExpiresAt: rec.latestEnd(m.cfg.Lifetime)}
 	if old.Issuer == m.client.Issuer() {
 		old.Issuer = ""
 	}
@@ -49,7 +49,7 @@ func (m *Manager) toReplace(r *http.Request) *replaced {
 // replace ends what the login of a replaces: the session that r carries, which create has removed from the store, and the one that Begin's request carried.
 func (m *Manager) replace(r *http.Request, carried *record, a *attempt) error {
 	old := a.Old
-	if old != nil && (carried == nil || carried.ID != old.ID) {
+	if old != nil && (carried == nil || carried.root() != old.ID) {
 		if store, ok := m.keep.(discarder); ok && len(old.Key) == len(keptID{}) {
 			if err := store.discard(r.Context(), keptID(old.Key)); err != nil {
 				return err

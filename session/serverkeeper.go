@@ -98,7 +98,7 @@ func (s *serverKeeper) createFor(w http.ResponseWriter, r *http.Request, data []
 		return Key{}, err
 	}
 	for old := range s.carried(r) {
-		if err := s.store.delete(r.Context(), s.key(&old)); err != nil {
+		if err := s.drop(r.Context(), s.key(&old)); err != nil {
 			return Key{}, err // the browser keeps the old session, and no copy of it outlives the new one
 		}
 	}
@@ -134,7 +134,7 @@ func (s *serverKeeper) update(w http.ResponseWriter, r *http.Request, k *kept, d
 		switch {
 		case err != nil:
 			return err
-		case items[0].Version == 0:
+		case items[0].Version == 0 || moved(items[0]):
 			return errNoRecord
 		}
 		return errConflict
@@ -166,12 +166,12 @@ func (s *serverKeeper) remove(w http.ResponseWriter, r *http.Request, k *kept) e
 	var errs []error
 	if k != nil {
 		if h, ok := k.handle.(*serverHandle); ok {
-			errs = append(errs, s.store.delete(r.Context(), s.key(&h.cookie)))
+			errs = append(errs, s.drop(r.Context(), s.key(&h.cookie)))
 		}
 	}
 	for c := range s.carried(r) {
 		if k == nil || keptID(s.key(&c)) != k.id {
-			errs = append(errs, s.store.delete(r.Context(), s.key(&c)))
+			errs = append(errs, s.drop(r.Context(), s.key(&c)))
 		}
 	}
 	dropSetCookie(w, s.name)
@@ -182,7 +182,7 @@ func (s *serverKeeper) remove(w http.ResponseWriter, r *http.Request, k *kept) e
 }
 
 func (s *serverKeeper) discard(ctx context.Context, id keptID) error {
-	return s.store.delete(ctx, Key(id))
+	return s.drop(ctx, Key(id))
 }
 
 func (s *serverKeeper) exclusive() bool { return false }
