@@ -12,7 +12,7 @@ func TestREADMEShowsThesePrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"main.go", "api/main.go"} {
+	for _, file := range []string{"main.go", "api/main.go", "job/main.go"} {
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
