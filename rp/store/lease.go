@@ -14,11 +14,11 @@ import (
 
 const (
 	// leaseLife is how long a process that died keeps the others waiting. Its holder renews it three times in that time.
-	leaseLife = 9 * time.Second
+	leaseLife = 6 * time.Second
 	// settleTime is how long, after the lease of who left a note must have ended, a process waits for it to save after all, before it spends the record once more. It is counted
 	// from the note, so that a second process that dies while it waits costs no second wait: a provider's time of grace goes by. But retryTime is waited in any case: after an outage of the
 	// backend every lease has ended, and whoever has something to save tries again that often.
-	settleTime = 5 * time.Second
+	settleTime = 4 * time.Second
 	retryTime  = 3 * time.Second
 	// noteLife is how long the note of a spent record stays. No spending that began before it lasts as long.
 	noteLife = time.Minute
