@@ -238,21 +238,10 @@ func pauseAfter(err error, fails int) time.Duration {
 		return time.Until(e.at)
 	}
 	wait := min(firstPause<<min(fails-1, 10), lastPause)
-	if after := pauseAsked(err); after > 0 {
+	if after := retryAfter(err); after > 0 {
 		return min(max(after, firstPause), longPause)
 	}
 	return wait/2 + mathrand.N(wait)
-}
-
-// pauseAsked is what the provider asked for.
-func pauseAsked(err error) time.Duration {
-	if e, ok := errors.AsType[*ProviderError](err); ok {
-		return e.RetryAfter
-	}
-	if e, ok := errors.AsType[*UnavailableError](err); ok {
-		return e.RetryAfter
-	}
-	return 0
 }
 
 // laterError is a failure that another process has had.
