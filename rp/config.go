@@ -78,6 +78,7 @@ type Quirks struct {
 	// LogoutTokensWithoutExp accepts logout tokens that state no end, for two minutes: the final text of Back-Channel Logout 1.0 requires one.
 	LogoutTokensWithoutExp bool
 	IgnoreIssParameter     bool // RFC 9207 iss is not compared (glewlwyd form_post double encoding)
+	NoIssuedTokenType      bool // answers to a token exchange may lack issued_token_type (RFC 8693 requires it); one that is present must still be what was asked for
 }
 
 // String shows the identifying fields, and no secret.

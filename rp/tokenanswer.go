@@ -192,6 +192,9 @@ func providerError(endpoint string, r *fetch.Response, secrets ...string) *Provi
 		if json.Unmarshal(members[name], &s) != nil {
 			return ""
 		}
+		if name == "error" && slices.Contains(codes, s) {
+			return s
+		}
 		for _, secret := range secrets {
 			if secret != "" {
 				s = strings.ReplaceAll(s, secret, "[redacted]")
@@ -216,7 +219,17 @@ func (e *ProviderError) body() []byte {
 	return b
 }
 
-// secretsOf are the values of a form that must not come back in an error.
+// telling are the parameters whose values may come back in an error, and help whoever reads it.
+var telling = []string{
+	"grant_type", "scope", "resource", "audience", "client_id", "redirect_uri", "response_type", "token_type_hint", "client_assertion_type",
+	"subject_token_type", "actor_token_type", "requested_token_type", "subject_issuer", "requested_issuer", "requested_token_use",
+	"acr_values", "binding_message", "requested_expiry",
+}
+
+// leastSecret is how many bytes a value of a parameter unknown here must have to count as a secret: "true" is none.
+const leastSecret = 6
+
+// secretsOf are the values of a form that must not come back in an error: those known as secrets, and what a grant sends that nobody here knows.
 func secretsOf(form url.Values) []string {
 	var s []string
 	for _, name := range []string{
@@ -225,7 +238,25 @@ func secretsOf(form url.Values) []string {
 	} {
 		s = append(s, form[name]...)
 	}
+	for name, values := range form {
+		if slices.Contains(telling, name) {
+			continue
+		}
+		for _, v := range values {
+			if len(v) >= leastSecret && !slices.Contains(s, v) {
+				s = append(s, v)
+			}
+		}
+	}
+	// A secret that begins another one must not leave the other's end behind.
+	slices.SortFunc(s, func(a, b string) int { return len(b) - len(a) })
 	return s
+}
+
+// codes are the values of error that are nobody's secret, even where a password is a part of one.
+var codes = []string{
+	"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target", "access_denied",
+	"authorization_pending", "slow_down", "expired_token", "server_error", "temporarily_unavailable", "invalid_token", "unsupported_token_type",
 }
 
 // printable cuts s to most bytes and drops what does not print, line ends above all.
