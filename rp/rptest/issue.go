@@ -13,6 +13,7 @@ type issuance struct {
 	keep      string    // the refresh token to hand out again
 	expires   time.Time // of the refresh token before
 	resources []string  // nil: those of the grant
+	jwt       bool      // the access token, whatever Options say
 	authReqID string    // pushed: the ID token names it, and the refresh token (CIBA Core section 10.3.1)
 }
 
@@ -30,7 +31,7 @@ func (p *Provider) issue(g *grant, scopes []string, is issuance) map[string]any 
 		}
 	}
 	access := random() + random()
-	if p.opts.JWTAccessTokens {
+	if p.opts.JWTAccessTokens || is.jwt {
 		access = p.accessJWT(t)
 	}
 	answer := map[string]any{
@@ -81,6 +82,9 @@ func (p *Provider) accessJWT(t *accessToken) string {
 	}
 	if len(t.scopes) > 0 {
 		claims["scope"] = strings.Join(t.scopes, " ")
+	}
+	if g.actor != nil {
+		claims["act"] = g.actor
 	}
 	if g.sid != "" {
 		claims["sid"] = g.sid

@@ -70,6 +70,14 @@ type Options struct {
 	// NoIssParameter leaves iss out of authorization answers, and its promise out of the metadata (RFC 9207).
 	NoIssParameter bool
 
+	// TrustedIssuers are others whose JWTs are taken by the JWT bearer grant (RFC 7523) and by token exchange (RFC 8693).
+	TrustedIssuers []TrustedIssuer
+	// SAMLAssertion reads an assertion of the SAML bearer grant (RFC 7522), its XML, and returns its subject: verifying XML signatures takes more than is here.
+	// Nil: the grant is not offered.
+	SAMLAssertion func(xml []byte) (subject string, err error)
+	// AllowPassword offers the password grant (RFC 6749 section 4.3), for tests of moving away from it.
+	AllowPassword bool
+
 	// SessionManagement offers a check_session_iframe and sends session_state with each code (OpenID Connect Session Management 1.0). Over https the cookies are
 	// SameSite=None then, or no frame of an application's would see them.
 	SessionManagement bool
@@ -90,8 +98,10 @@ type Client struct {
 	RedirectURIs []string
 	// PostLogoutRedirectURIs: as RedirectURIs.
 	PostLogoutRedirectURIs []string
-	// AuthMethod is the only client authentication accepted: "basic", "post", "none" or the registered names
-	// ("client_secret_basic", ...). Empty: any, none for a client without Secret.
+	// Federated are JWTs that are taken instead of the Secret (private_key_jwt, workload identity).
+	Federated []FederatedCredential
+	// AuthMethod is the only client authentication accepted: "basic", "post", "none", "private_key_jwt" or the registered names
+	// ("client_secret_basic", ...). Empty: any; for a client without Secret private_key_jwt if it has Federated credentials, else none.
 	AuthMethod string
 	// AllowNoPKCE takes authorization requests without code_challenge.
 	AllowNoPKCE bool
@@ -201,6 +211,7 @@ func (o *Options) fill() error {
 	for i := range o.Clients {
 		errs = append(errs, o.Clients[i].fill(seen))
 	}
+	errs = append(errs, o.checkTrust())
 	for _, u := range o.Users {
 		if u.Name == "" {
 			errs = append(errs, errors.New("rptest: a User has no Name"))
@@ -223,12 +234,15 @@ func (c *Client) fill(seen map[string]bool) error {
 	switch c.AuthMethod {
 	case "basic", "post":
 		c.AuthMethod = "client_secret_" + c.AuthMethod
-	case "", "none", "client_secret_basic", "client_secret_post":
+	case "", "none", "client_secret_basic", "client_secret_post", "private_key_jwt":
 	default:
-		return fmt.Errorf("rptest: client %s: AuthMethod %q is not basic, post or none", c.ID, c.AuthMethod)
+		return fmt.Errorf("rptest: client %s: AuthMethod %q is not basic, post, none or private_key_jwt", c.ID, c.AuthMethod)
 	}
 	if c.AuthMethod == "" && c.Secret == "" {
 		c.AuthMethod = "none"
+		if len(c.Federated) > 0 {
+			c.AuthMethod = "private_key_jwt"
+		}
 	}
 	switch c.TokenDelivery {
 	case "", "poll":

@@ -23,6 +23,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -66,6 +67,7 @@ type Provider struct {
 	access       map[string]*accessToken
 	refresh      map[string]*refreshToken
 	waiting      map[string]*pending // by id
+	assertions   map[string]int64    // end of what a client has signed for itself, by client and jti
 	hits         map[Endpoint]int
 	refreshes    int
 	reuses       int
@@ -81,7 +83,7 @@ func New(opts Options) (*Provider, error) {
 	p := &Provider{
 		opts: opts, base: strings.TrimSuffix(opts.Issuer, "/"),
 		sessions: map[string]*opSession{}, interactions: map[string]*interaction{}, consents: map[string]bool{},
-		codes: map[string]*code{}, access: map[string]*accessToken{}, refresh: map[string]*refreshToken{}, waiting: map[string]*pending{}, hits: map[Endpoint]int{},
+		codes: map[string]*code{}, access: map[string]*accessToken{}, refresh: map[string]*refreshToken{}, waiting: map[string]*pending{}, assertions: map[string]int64{}, hits: map[Endpoint]int{},
 	}
 	issuer, err := url.Parse(p.base)
 	if err != nil {
@@ -224,6 +226,9 @@ func (p *Provider) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 		if c.SigningAlg != "" && c.SigningAlg != o.SigningAlg {
 			algs = append(algs, c.SigningAlg)
 		}
+		if len(c.Federated) > 0 && !slices.Contains(modes, "private_key_jwt") {
+			modes = append(modes, "private_key_jwt")
+		}
 	}
 	m := map[string]any{
 		"issuer":                                        o.Issuer,
@@ -241,7 +246,7 @@ func (p *Provider) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 		"scopes_supported":                              []string{"openid", "profile", "email", "address", "phone", "offline_access"},
 		"response_types_supported":                      []string{"code"},
 		"response_modes_supported":                      []string{"query", "form_post"},
-		"grant_types_supported":                         []string{"authorization_code", "refresh_token", "client_credentials", deviceGrant, cibaGrant},
+		"grant_types_supported":                         p.grantTypes(),
 		"subject_types_supported":                       []string{"public"},
 		"id_token_signing_alg_values_supported":         algs,
 		"userinfo_signing_alg_values_supported":         algs,
@@ -263,6 +268,9 @@ func (p *Provider) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 	}
 	if !o.NoIssParameter {
 		m["authorization_response_iss_parameter_supported"] = true
+	}
+	if slices.Contains(modes, "private_key_jwt") {
+		m["token_endpoint_auth_signing_alg_values_supported"] = asymmetricAlgs
 	}
 	if o.SessionManagement {
 		m["check_session_iframe"] = p.base + "/check_session"

@@ -38,7 +38,7 @@ func (p *Provider) serveIntrospect(w http.ResponseWriter, r *http.Request) {
 	client, form, perr := p.authenticated(w, r)
 	switch {
 	case perr != nil:
-	case client.Secret == "":
+	case !client.confidential():
 		perr = p.invalidClient(w, "a public client may not introspect")
 	case form.Get("token") == "":
 		perr = refuse(400, "invalid_request", "token is missing")

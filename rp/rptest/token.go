@@ -22,6 +22,7 @@ type grant struct {
 	acr       string
 	amr       []string
 	resources []string
+	actor     map[string]any // act, of an exchanged token
 	revoked   bool
 }
 
@@ -65,6 +66,14 @@ func (p *Provider) serveToken(w http.ResponseWriter, r *http.Request) {
 		answer, perr = p.credentials(client, form)
 	case deviceGrant, cibaGrant:
 		answer, perr = p.poll(client, form)
+	case exchangeGrant:
+		answer, perr = p.exchange(client, form)
+	case jwtBearerGrant:
+		answer, perr = p.jwtBearer(client, form)
+	case samlBearerGrant:
+		answer, perr = p.samlBearer(client, form)
+	case "password":
+		answer, perr = p.password(client, form)
 	case "":
 		perr = refuse(400, "invalid_request", "grant_type is missing")
 	default:
@@ -103,9 +112,13 @@ func (p *Provider) authenticated(w http.ResponseWriter, r *http.Request) (*Clien
 		return nil, nil, refuse(400, "invalid_request", "the body must be a form")
 	}
 	for name, values := range r.PostForm {
-		if len(values) > 1 && name != "resource" {
+		if len(values) > 1 && name != "resource" && name != "audience" {
 			return nil, nil, refuse(400, "invalid_request", "parameter "+name+" was sent twice")
 		}
+	}
+	if r.PostForm.Has("client_assertion") || r.PostForm.Has("client_assertion_type") {
+		client, perr := p.asserted(w, r)
+		return client, r.PostForm, perr
 	}
 	id, secret, method := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret"), "none"
 	if r.PostForm.Has("client_secret") {
@@ -257,7 +270,7 @@ func (p *Provider) checkRefreshLocked(t *refreshToken, client *Client, form url.
 
 // credentials is the client_credentials grant: no user, no refresh token, no ID token.
 func (p *Provider) credentials(client *Client, form url.Values) (map[string]any, *protocolError) {
-	if client.Secret == "" {
+	if !client.confidential() {
 		return nil, refuse(400, "unauthorized_client", "a public client has no credentials")
 	}
 	scopes := slices.DeleteFunc(strings.Fields(form.Get("scope")), func(s string) bool { return s == "openid" || s == "offline_access" })
