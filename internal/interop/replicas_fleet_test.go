@@ -27,7 +27,7 @@ import (
 
 const fleetSize, fleetClient = 4, "replicas"
 
-// fleet is four processes of one application on one Redis, and their provider in this process.
+// fleet is processes of one application on one store, four on a Redis if nothing else is said, and their provider in this process.
 type fleet struct {
 	t         *testing.T
 	op        *rptest.Provider
@@ -37,11 +37,14 @@ type fleet struct {
 	addrs     []string
 	transport *http.Transport
 	sessions  []*visit
+	clients   int           // of the traffic
+	pace      time.Duration // between two requests of one of them
 
 	mu       sync.Mutex
 	programs []*service.Program
 	logs     strings.Builder // of the programs that were killed
-	sends    map[string]int  // of each refresh token
+	killed   bool
+	sends    map[string]int // of each refresh token
 }
 
 // visit is one logged-in browser.
@@ -57,7 +60,20 @@ type who struct{ Subject, SID, Hash string }
 // newFleet starts everything. Tokens of a login end after first, those of a refresh after next.
 func newFleet(t *testing.T, n int, first, next time.Duration, bend func(*rptest.Options)) *fleet {
 	t.Helper()
-	f := &fleet{t: t, store: startRedis(t), binary: service.Build(t, "replica"), sends: map[string]int{}}
+	store := startRedis(t)
+	f := startFleet(t, n, fleetSize, bend, "-redis", store.addr)
+	f.store = store
+	f.op.Fault(rptest.Token, rptest.Both(
+		rptest.OnGrant("authorization_code", rptest.WithMember("expires_in", int(first.Seconds()))),
+		rptest.OnGrant("refresh_token", rptest.Both(rptest.WithMember("expires_in", int(next.Seconds())), rptest.Late(50*time.Millisecond)))))
+	f.loginAll()
+	return f
+}
+
+// startFleet starts the provider, for n users, and the processes; store is where these keep sessions.
+func startFleet(t *testing.T, n, size int, bend func(*rptest.Options), store ...string) *fleet {
+	t.Helper()
+	f := &fleet{t: t, binary: service.Build(t, "replica"), sends: map[string]int{}, sessions: make([]*visit, n), clients: 64}
 	f.transport = &http.Transport{MaxIdleConnsPerHost: 128}
 	t.Cleanup(f.transport.CloseIdleConnections)
 
@@ -78,7 +94,7 @@ func newFleet(t *testing.T, n int, first, next time.Duration, bend func(*rptest.
 	}))
 	options := rptest.Options{Issuer: "http://" + provider.Listener.Addr().String(), Clients: []rptest.Client{{ID: fleetClient, AuthMethod: "none"}}}
 	for i := range n {
-		options.Users = append(options.Users, rptest.User{Name: fmt.Sprintf("user-%d", i)})
+		options.Users = append(options.Users, rptest.User{Name: userName(i)})
 	}
 	if bend != nil {
 		bend(&options)
@@ -89,36 +105,39 @@ func newFleet(t *testing.T, n int, first, next time.Duration, bend func(*rptest.
 	}
 	provider.Start()
 	t.Cleanup(provider.Close)
-	f.op.Fault(rptest.Token, rptest.Both(
-		rptest.OnGrant("authorization_code", rptest.WithMember("expires_in", int(first.Seconds()))),
-		rptest.OnGrant("refresh_token", rptest.Both(rptest.WithMember("expires_in", int(next.Seconds())), rptest.Late(50*time.Millisecond)))))
 
 	key := make([]byte, 32)
 	for i := range key {
 		key[i] = byte(rand.IntN(256))
 	}
-	f.args = []string{"-redis", f.store.addr, "-issuer", options.Issuer, "-client", fleetClient, "-key", hex.EncodeToString(key)}
-	f.programs = make([]*service.Program, fleetSize)
-	for i := range fleetSize {
+	f.args = append(store, "-issuer", options.Issuer, "-client", fleetClient, "-key", hex.EncodeToString(key))
+	f.programs = make([]*service.Program, size)
+	for i := range size {
 		f.addrs = append(f.addrs, quietPort(t))
 		if err := f.start(i); err != nil {
 			t.Fatal(err)
 		}
 	}
-	f.sessions = make([]*visit, n)
+	return f
+}
+
+func userName(i int) string { return fmt.Sprintf("user-%d", i) }
+
+// loginAll logs every user in.
+func (f *fleet) loginAll() {
+	f.t.Helper()
 	var wg sync.WaitGroup
 	for worker := range 8 {
 		wg.Go(func() {
-			for i := worker; i < n; i += 8 {
-				f.sessions[i] = f.login(options.Users[i].Name)
+			for i := worker; i < len(f.sessions); i += 8 {
+				f.sessions[i] = f.login(userName(i))
 			}
 		})
 	}
 	wg.Wait()
-	if t.Failed() {
-		t.FailNow()
+	if f.t.Failed() {
+		f.t.FailNow()
 	}
-	return f
 }
 
 func (f *fleet) start(i int) error {
@@ -143,6 +162,7 @@ func (f *fleet) crash(i int) error {
 }
 
 func (f *fleet) kill(i int) {
+	f.killed = true
 	f.programs[i].Kill()
 	f.logs.WriteString(f.programs[i].Stderr())
 }
@@ -157,7 +177,7 @@ func (f *fleet) diedTwice() int {
 }
 
 func (f *fleet) address(path string) string {
-	return "http://" + f.addrs[rand.IntN(fleetSize)] + path
+	return "http://" + f.addrs[rand.IntN(len(f.addrs))] + path
 }
 
 func (f *fleet) login(user string) *visit {
@@ -232,11 +252,11 @@ func (c *tally) String() string {
 	return fmt.Sprintf("%d served, %d sent to the login, %d times 503, %d without an answer, %d odd", c[served].Load(), c[loggedOut].Load(), c[unavailable].Load(), c[cutOff].Load(), c[odd].Load())
 }
 
-// traffic has 64 clients ask for sessions at random, until more says no. Sessions that are over are not asked for again. saw may be nil.
+// traffic has the clients ask for sessions at random, until more says no. Sessions that are over are not asked for again. saw may be nil.
 func (f *fleet) traffic(more func() bool, saw func(v *visit, began time.Time, a answer)) *tally {
 	count := new(tally)
 	var wg sync.WaitGroup
-	for range 64 {
+	for range f.clients {
 		wg.Go(func() {
 			for more() {
 				v := f.sessions[rand.IntN(len(f.sessions))]
@@ -258,6 +278,7 @@ func (f *fleet) traffic(more func() bool, saw func(v *visit, began time.Time, a 
 				case unavailable, cutOff:
 					time.Sleep(20 * time.Millisecond)
 				}
+				time.Sleep(f.pace)
 			}
 		})
 	}

@@ -107,7 +107,13 @@ func TestKilledProcessesLoseNoMoreThanTheProviderForbids(t *testing.T) {
 // TestALogoutOfTheProviderCountsInEveryProcess tells one process of each logout, and asks all of them.
 func TestALogoutOfTheProviderCountsInEveryProcess(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, replicasCount(200), time.Hour, time.Hour, nil)
+	newFleet(t, replicasCount(200), time.Hour, time.Hour, nil).logoutsCount()
+}
+
+// logoutsCount tells a process at random of the end of each session, under traffic, and wants no request of it served that began after the answer.
+func (f *fleet) logoutsCount() {
+	t := f.t
+	t.Helper()
 	var mu sync.Mutex
 	ended := map[*visit]time.Time{}
 	var done atomic.Bool
