@@ -34,6 +34,7 @@ var rooms = map[string]struct{ own, foreign, forbidden []string }{
 		foreign: []string{"golang.org/x/oauth2", "golang.org/x/oauth2/clientcredentials", "github.com/coreos/go-oidc/v3/oidc", "github.com/go-jose/go-jose/v4"},
 	},
 	"rp/rptest": {foreign: []string{"github.com/go-jose/go-jose/v4", "github.com/go-jose/go-jose/v4/jwt"}},
+	"rp/native": {own: []string{"rp"}},
 	"session": {
 		own:     []string{"rp", "rp/store", "internal/contain"},
 		foreign: []string{"github.com/gorilla/sessions", "github.com/gorilla/securecookie", "golang.org/x/oauth2"},
