@@ -164,10 +164,10 @@ func (p *Provider) presented(client *Client, form url.Values, name string) (*pre
 			return bad("is no active ID token of this client")
 		}
 		return &presented{sub: sub, actor: actor, anyScope: true}, nil
-	case short == "jwt" || short == "access_token" && strings.Count(raw, ".") == 2:
+	case access == nil && (short == "jwt" || short == "access_token" && strings.Count(raw, ".") == 2):
 		return p.external(form, raw, name)
-	case short == "access_token" || short == "refresh_token":
-		return bad("is not active, or another client's")
+	case short == "jwt" || short == "access_token" || short == "refresh_token":
+		return bad("is not active, or another client's, or of another type")
 	}
 	return nil, refuse(400, "invalid_request", "the "+name+"_type is not taken here")
 }
