@@ -154,6 +154,11 @@ func (s *TokenSource) turn(ctx context.Context, there *storedTokens, f *minting)
 	spent = true
 	s.store.refreshes.Add(1)
 	got, err = s.keep(ctx, fresh, there.version, f)
+	if errors.Is(err, store.ErrConflict) {
+		if now, readErr := s.store.load(ctx, s.key); readErr == nil && now == nil {
+			_ = s.giveBack(ctx, fresh) // whoever forgot the key meanwhile could not know of these
+		}
+	}
 	return 0, got, err
 }
 

@@ -105,6 +105,37 @@ func (s *TokenSource) Forget(ctx context.Context) error {
 	return nil
 }
 
+// Revoke forgets what is under the key, and revokes it at the provider (RFC 7009): the refresh token, with which mostly the whole grant goes. It is forgotten first: an error of the
+// provider's, or that it can't be reached, leaves nothing here to try again with. A provider without a revocation endpoint is no error.
+func (s *TokenSource) Revoke(ctx context.Context) error {
+	there, err := s.store.load(ctx, s.key)
+	if err != nil {
+		return err
+	}
+	if err := s.Forget(ctx); err != nil {
+		return err
+	}
+	if there == nil || there.Issuer != s.client.Issuer() || there.ClientID != s.client.ClientID() {
+		return nil
+	}
+	return s.giveBack(ctx, there)
+}
+
+// giveBack revokes tokens that nobody will use.
+func (s *TokenSource) giveBack(ctx context.Context, t *storedTokens) error {
+	token, hint := t.RefreshToken, "refresh_token"
+	if token == "" {
+		token, hint = t.AccessToken, "access_token"
+	}
+	if token == "" {
+		return nil
+	}
+	if err := s.client.Revoke(ctx, token, hint); !errors.Is(err, ErrNoEndpoint) {
+		return err
+	}
+	return nil
+}
+
 // renew takes over what came.
 func (t *storedTokens) renew(tokens *Tokens, now time.Time) {
 	o := tokens.OAuth2

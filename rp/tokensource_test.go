@@ -684,3 +684,42 @@ func TestATokenStoreNeedsABackendAndKeys(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestRevokeForgetsHereAndEndsTheGrantThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{})
+		source := j.client.TokenSource(t.Context(), j.process(), "tenant-42")
+		access := j.connect(source).OAuth2.AccessToken
+		if err := source.Revoke(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := source.Token(); !errors.Is(err, rp.ErrReconnect) {
+			t.Errorf("after it: %v", err)
+		}
+		if code := j.ask(access); code != http.StatusUnauthorized {
+			t.Errorf("the provider still takes the access token: %d", code)
+		}
+		if err := source.Revoke(t.Context()); err != nil {
+			t.Errorf("nothing to revoke: %v", err)
+		}
+		// A refresh that is under way brings tokens that nobody wants any more.
+		j.connect(source)
+		time.Sleep(time.Minute)
+		j.op.FaultTimes(rptest.Token, rptest.Late(2*time.Second), 1)
+		revoked := j.op.Hits(rptest.Revocation)
+		go source.Token()
+		time.Sleep(time.Second)
+		j.op.FaultTimes(rptest.Revocation, rptest.Down, 1)
+		if err := source.Revoke(t.Context()); !errors.Is(err, rp.ErrUnavailable) {
+			t.Errorf("the provider is out of reach: %v", err)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if n := j.op.Hits(rptest.Revocation) - revoked; n != 2 {
+			t.Errorf("%d revocations, want one for what was there and one for what came", n)
+		}
+		if _, err := source.Token(); !errors.Is(err, rp.ErrReconnect) {
+			t.Errorf("what was forgotten is there again: %v", err)
+		}
+	})
+}
