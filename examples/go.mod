@@ -6,6 +6,7 @@ require (
 	github.com/gorilla/sessions v1.4.0
 	github.com/latchkey-go/latchkey v0.0.0
 	golang.org/x/oauth2 v0.37.0
+	rsc.io/qr v0.2.0
 )
 
 require (
