@@ -187,7 +187,9 @@ func BenchmarkServerStore(b *testing.B) {
 			b.Fatal(err)
 		}
 		var count trips
-		client := goredis.NewClient(&goredis.Options{Addr: address, ContextTimeoutEnabled: true, Dialer: func(_ context.Context, network, address string) (net.Conn, error) { return count.dial(network, address) }})
+		client := goredis.NewClient(&goredis.Options{Addr: address, ContextTimeoutEnabled: true, Dialer: func(_ context.Context, network, address string) (net.Conn, error) {
+			return count.dial(network, address)
+		}})
 		defer client.Close()
 		backend, err := redisbackend.New(client, redisbackend.Config{})
 		if err != nil {
