@@ -198,6 +198,9 @@ func TestExchangeSendsWhatWasAskedFor(t *testing.T) {
 			continue
 		}
 		x.want.Set("grant_type", grant)
+		if got, _ := c.Exchange(t.Context(), x.req); got == nil || strings.Join(got.Tokens.Scope, " ") != x.want.Get("scope") {
+			t.Errorf("%s: where the provider is silent the scope is as asked, not %v", name, got)
+		}
 		if got := p.last().form; got.Encode() != x.want.Encode() {
 			t.Errorf("%s: sent %s, want %s", name, got.Encode(), x.want.Encode())
 		}

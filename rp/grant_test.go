@@ -114,6 +114,20 @@ func TestGrantErrorsKeepWhatHelps(t *testing.T) {
 	}
 }
 
+// Of two secrets one may begin with the other: neither leaves an end behind.
+func TestGrantErrorsLeaveNoEndOfASecret(t *testing.T) {
+	p := newOP()
+	p.answer = func(_ *http.Request, form url.Values) *http.Response {
+		return replyJSON(400, map[string]any{"error": "invalid_grant", "error_description": "no " + form.Get("assertion") + ", ends"})
+	}
+	for _, short := range []string{"code", "refresh_token", "device_code", "x"} { // known before assertion, and after
+		_, err := p.client(t).JWTBearer(t.Context(), "ticket-"+marked, rp.GrantRequest{Params: url.Values{short: {"ticket-"}}})
+		if err == nil || strings.Contains(printed(err), marked) || !strings.Contains(err.Error(), "ends") {
+			t.Errorf("%s: %v", short, err)
+		}
+	}
+}
+
 func TestGrantMapsWhatTheProviderSays(t *testing.T) {
 	for name, x := range map[string]struct {
 		answer      func() *http.Response
@@ -181,10 +195,13 @@ func TestGrantMapsWhatTheProviderSays(t *testing.T) {
 func TestGrantSendsNothingAfterItsContextAndIsNotCutShort(t *testing.T) {
 	p := granting(200, plainTokens)
 	c := p.client(t)
+	if _, err := c.Metadata(t.Context()); err != nil { // or it would end there
+		t.Fatal(err)
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Grant(ended, rp.GrantRequest{Type: ticketGrant}); !errors.Is(err, context.Canceled) || len(p.sent) != 0 {
-		t.Errorf("%v after %d requests", err, len(p.sent))
+	if _, err := c.Grant(ended, rp.GrantRequest{Type: ticketGrant}); !errors.Is(err, context.Canceled) || p.count() != 0 {
+		t.Errorf("%v after %d requests", err, p.count())
 	}
 	// Once it is under way, its answer may be the only copy of what was traded in.
 	ctx, cancel := context.WithCancel(t.Context())

@@ -152,18 +152,18 @@ func TestAssertionFileFollowsItsFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, old, now := newProjected(t), time.Now().Add(-time.Hour), time.Now()
 		m := clientauth.AssertionFile(p.path)
-		first, second, third, fourth := svid("first", now.Add(time.Hour)), svid("second", now.Add(time.Hour)), svid("third", now.Add(time.Hour)), svid("fourth", now.Add(2*time.Hour))
-		p.write(" "+first+"\n", old)
+		first, second, third, fourth := svid("token1", now.Add(time.Hour)), svid("token2", now.Add(time.Hour)), svid("token3", now.Add(time.Hour)), svid("fourth", now.Add(2*time.Hour))
+		p.write(first, old)
 		p.want(m, first, "the first request")
 		p.write(second, old.Add(time.Second))
 		p.want(m, second, "another time of change")
 		p.rename(third, old.Add(time.Second))
 		p.want(m, third, "another file of the same size and time")
-		p.write("  "+second, old.Add(time.Second))
-		p.want(m, second, "another size")
+		p.write(" "+second+"\n", old.Add(time.Second))
+		p.want(m, second, "another size, with space around")
 
 		// What looks unchanged is not read: the file is another, and nothing about it tells.
-		p.write("  "+svid("sec0nd", now.Add(time.Hour)), old.Add(time.Second))
+		p.write("  "+first, old.Add(time.Second))
 		p.want(m, second, "no change to be seen")
 		// Near its end a token is looked for again.
 		time.Sleep(59*time.Minute + time.Second)
