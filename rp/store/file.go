@@ -26,6 +26,7 @@ const (
 	// tempAge is how old a file must be that a process left behind when it died while it wrote. No write lasts as long.
 	tempAge   = time.Hour
 	lockFiles = 64
+	folders   = 256 // by the first byte of the key
 	// firstTry and lastTry are the pauses of who waits for another process's write.
 	firstTry, lastTry = time.Millisecond, 25 * time.Millisecond
 )
@@ -34,12 +35,12 @@ const (
 //
 // An item is a file, replaced as a whole: written beside it, flushed to the disk (fsync), renamed over it, and the folder flushed, before Put returns. Whoever reads, reads the old one or the
 // new one. A process that dies at any point, or a disk that is full, leaves the old one. Writers take turns by file locks (flock), which end with their process; a write waits for its turn until its context ends. So the folder
-// must be on a disk of this machine: not every network file system keeps locks.
+// must be on a disk of this machine: NFS and its like do not all keep locks. A disk that lies about flushes can lose the last writes when the power goes; then a refresh token may be back that is spent.
 //
 // Folder and files are for their owner alone (0700, 0600): others in their place are refused, links too; not checked on Windows. A file that is damaged is an error that names it, in every method; it is
 // neither taken for absent nor overwritten. Delete with version zero removes it.
 //
-// Get is one file read for each key, Put one read, one write and two flushes. List reads the beginning of every file: it is for thousands, not for millions.
+// Get is one file read for each key, Put one read, one write and two flushes. List reads every file: it is for thousands, not for millions.
 type File struct {
 	dir   string
 	ready atomic.Bool // the folder is there, and fit
@@ -65,24 +66,47 @@ func (f *File) prepare() error {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
-	info, err := os.Lstat(f.dir)
-	if err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("store: %s is not a folder (a link is not followed)", f.dir)
-	}
-	if err := private(f.dir, info, "700"); err != nil {
+	if err := checkFolder(f.dir); err != nil {
 		return err
+	}
+	made := false
+	for n := range folders {
+		folder := f.folder(n)
+		switch err := os.Mkdir(folder, 0o700); {
+		case err == nil:
+			made = true
+		case !errors.Is(err, fs.ErrExist):
+			return fmt.Errorf("store: %w", err)
+		}
+		if err := checkFolder(folder); err != nil {
+			return err
+		}
+	}
+	if made {
+		// What is written into a folder is worth no more than the folder's own name on the disk.
+		if err := errors.Join(flush(f.dir), flush(filepath.Dir(f.dir))); err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
 	}
 	f.ready.Store(true)
 	return nil
 }
 
-// path spreads the files over 256 folders.
+func (f *File) folder(n int) string { return filepath.Join(f.dir, fmt.Sprintf("%02x", n)) }
+
+func checkFolder(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("store: %s is not a folder (a link is not followed)", path)
+	}
+	return private(path, info, "700")
+}
+
 func (f *File) path(key Key) string {
-	name := hex.EncodeToString(key[:])
-	return filepath.Join(f.dir, name[:2], name)
+	return filepath.Join(f.folder(int(key[0])), hex.EncodeToString(key[:]))
 }
 
 // Get implements Backend.
@@ -193,13 +217,6 @@ func (f *File) Put(ctx context.Context, key Key, item Item, from uint64) error {
 // replaceFile puts text in place of path, whole or not at all.
 func replaceFile(path string, text []byte) error {
 	folder := filepath.Dir(path)
-	if err := os.Mkdir(folder, 0o700); err == nil {
-		if err := flush(filepath.Dir(folder)); err != nil {
-			return fmt.Errorf("store: %w", err)
-		}
-	} else if !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("store: %w", err)
-	}
 	temp, err := writeTemp(folder, text)
 	if err != nil {
 		return err
@@ -265,86 +282,9 @@ func remove(path string) error {
 	return nil
 }
 
-// List implements Backend.
-func (f *File) List(ctx context.Context, owner Key, limit int) ([]Key, error) {
-	var keys []Key
-	err := f.walk(ctx, func(path string, key Key) (bool, error) {
-		item, err := f.read(path, int64(fileHeader))
-		if err != nil {
-			return false, err
-		}
-		if item.Version != 0 && item.Owner == owner && !item.ended(time.Now()) && len(keys) < limit {
-			keys = append(keys, key)
-		}
-		return len(keys) < limit, nil
-	})
-	return keys, err
-}
-
-// walk calls visit for every item's file until that returns false.
-func (f *File) walk(ctx context.Context, visit func(path string, key Key) (more bool, err error)) error {
-	if err := errors.Join(ctx.Err(), f.prepare()); err != nil {
-		return err
-	}
-	for n := range 256 {
-		folder := filepath.Join(f.dir, fmt.Sprintf("%02x", n))
-		entries, err := os.ReadDir(folder)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("store: %w", err)
-		}
-		for _, entry := range entries {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			var key Key
-			if n, err := hex.Decode(key[:], []byte(entry.Name())); len(entry.Name()) != 2*len(key) || err != nil || n != len(key) {
-				continue
-			}
-			if more, err := visit(filepath.Join(folder, entry.Name()), key); err != nil || !more {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// Sweep implements Sweeper. It removes what processes left behind that died while they wrote, too.
-func (f *File) Sweep(ctx context.Context, limit int) (n int, err error) {
-	now := time.Now()
-	err = f.walk(ctx, func(path string, key Key) (bool, error) {
-		if item, err := f.read(path, int64(fileHeader)); err != nil || !item.ended(now) || item.Version == 0 {
-			return true, nil // a damaged one is whoever reads it's to hear of
-		}
-		unlock, err := f.lock(ctx, key)
-		if err != nil {
-			return false, err
-		}
-		defer unlock()
-		if item, err := f.read(path, int64(fileHeader)); err != nil || !item.ended(now) || item.Version == 0 {
-			return true, nil // written anew meanwhile
-		}
-		if err := remove(path); err != nil {
-			return false, err
-		}
-		n++
-		return n < limit, nil
-	})
-	leftovers, globErr := filepath.Glob(filepath.Join(f.dir, "??", tempPrefix+"*"))
-	for _, path := range leftovers {
-		if info, err := os.Lstat(path); err == nil && now.Sub(info.ModTime()) > tempAge && n < limit {
-			_ = os.Remove(path)
-			n++
-		}
-	}
-	return n, errors.Join(err, globErr)
-}
-
 // lock waits for the turn to write what is under key. Of 64 locks, keys share one by chance.
 func (f *File) lock(ctx context.Context, key Key) (unlock func(), err error) {
-	if err := f.prepare(); err != nil {
+	if err := errors.Join(ctx.Err(), f.prepare()); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(f.dir, fmt.Sprintf("lock-%02x", key[1]%lockFiles))

@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !aix && (!solaris || illumos)
 
 package store_test
 
@@ -245,16 +245,16 @@ func increment(f *store.File, key store.Key) error {
 
 func TestNoWriteIsLostWhenProcessesDie(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "tokens")
-	deaths := 60
+	deaths := 200
 	if testing.Short() {
-		deaths = 12
+		deaths = 16
 	}
 	var begun, done [4]uint64
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for range 4 {
+	for range 8 {
 		wg.Go(func() {
-			for range deaths / 4 {
+			for range deaths / 8 {
 				cmd, out := process(t, "count", dir)
 				time.AfterFunc(30*time.Millisecond+rand.N(150*time.Millisecond), func() { cmd.Process.Kill() })
 				for {
@@ -443,4 +443,106 @@ func BenchmarkFile(b *testing.B) {
 			}
 		}
 	})
+}
+
+// alter changes bytes of the one item's file.
+func alter(t *testing.T, dir string, at int, mask byte) {
+	t.Helper()
+	path := itemFile(t, dir)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[at] ^= mask
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestADamagedItemIsNeitherSweptNorMissedInSilence(t *testing.T) {
+	dir, owner := filepath.Join(t.TempDir(), "tokens"), store.Key{9}
+	f := fileAt(t, dir)
+	if err := f.Put(t.Context(), store.Key{1}, store.Item{Data: []byte("x"), Version: 7, Expires: soon(), Owner: owner}, 0); err != nil {
+		t.Fatal(err)
+	}
+	const end, whose = 16 + 8, 16 + 8 + 8
+	alter(t, dir, end, 0x80) // long ago
+	if n, err := f.Sweep(t.Context(), 10); n != 0 || err != nil {
+		t.Errorf("swept %d, %v", n, err)
+	}
+	alter(t, dir, end, 0x80)
+	if keys, err := f.List(t.Context(), owner, 10); err != nil || len(keys) != 1 {
+		t.Errorf("as it was: %v, %v", keys, err)
+	}
+	alter(t, dir, whose, 1)
+	if keys, err := f.List(t.Context(), owner, 10); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("missed: %v, %v", keys, err)
+	}
+}
+
+func TestAFolderWithOddNamesIsListedAndSwept(t *testing.T) {
+	for _, name := range []string{"a[b]", "a[b", "a*", `a\b`} {
+		dir := filepath.Join(t.TempDir(), name)
+		f := fileAt(t, dir)
+		put(t, f, store.Key{1}, "x", 7, 0)
+		left := filepath.Join(dir, "01", ".new-LEFT")
+		for _, path := range []string{left, filepath.Join(dir, "01", strings.Repeat("0", 66)), filepath.Join(dir, "01", strings.Repeat("g", 64))} {
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Chtimes(left, time.Now(), time.Now().Add(-2*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if keys, err := f.List(t.Context(), store.Key{}, 10); err != nil || len(keys) != 1 {
+			t.Errorf("%s: %v, %v", name, keys, err)
+		}
+		if n, err := f.Sweep(t.Context(), 10); n != 1 || err != nil {
+			t.Errorf("%s: swept %d, %v", name, n, err)
+		}
+	}
+}
+
+func TestALinkInPlaceOfAPartIsNotFollowed(t *testing.T) {
+	dir, other := filepath.Join(t.TempDir(), "tokens"), t.TempDir()
+	put(t, fileAt(t, dir), store.Key{1}, "x", 7, 0)
+	if err := errors.Join(os.RemoveAll(filepath.Join(dir, "02")), os.Symlink(other, filepath.Join(dir, "02"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := fileAt(t, dir).Put(t.Context(), store.Key{2}, store.Item{Version: 8, Expires: soon()}, 0); err == nil || !strings.Contains(err.Error(), "not followed") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestAnEndedContextBlamesNobody(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := fileAt(t, filepath.Join(t.TempDir(), "tokens")).Put(ctx, store.Key{1}, store.Item{Version: 8, Expires: soon()}, 0)
+	if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "another process") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func ExampleNewFile() {
+	parent, err := os.MkdirTemp("", "job")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(parent)
+	keys := filepath.Join(parent, "key")
+	if err := store.CreateKeyFile(keys); err != nil {
+		panic(err)
+	}
+	ring, err := store.KeyringFromFile(keys)
+	if err != nil {
+		panic(err)
+	}
+	backend, err := store.NewFile(filepath.Join(parent, "tokens"))
+	if err != nil {
+		panic(err)
+	}
+	// tokens, err := rp.NewTokenStore(rp.TokenStoreConfig{Backend: backend, Keyring: ring})
+	items, err := backend.Get(context.Background(), store.Key{})
+	fmt.Println(ring.Len(), items[0].Version, err)
+	// Output: 1 0 <nil>
 }

@@ -1,0 +1,102 @@
+package store
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// List implements Backend.
+func (f *File) List(ctx context.Context, owner Key, limit int) ([]Key, error) {
+	var keys []Key
+	err := f.walk(ctx, func(path string, key Key) (bool, error) {
+		item, err := f.read(path, maxFileItem) // whole: the checksum covers whose it is
+		if err != nil {
+			return false, err
+		}
+		if item.Version != 0 && item.Owner == owner && !item.ended(time.Now()) && len(keys) < limit {
+			keys = append(keys, key)
+		}
+		return len(keys) < limit, nil
+	})
+	return keys, err
+}
+
+// walk calls visit for every item's file until that returns false.
+func (f *File) walk(ctx context.Context, visit func(path string, key Key) (more bool, err error)) error {
+	if err := errors.Join(ctx.Err(), f.prepare()); err != nil {
+		return err
+	}
+	for n := range folders {
+		folder := f.folder(n)
+		entries, err := os.ReadDir(folder)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
+		for _, entry := range entries {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			var key Key
+			if len(entry.Name()) != 2*len(key) { // Decode panics for a longer one
+				continue
+			}
+			if _, err := hex.Decode(key[:], []byte(entry.Name())); err != nil {
+				continue
+			}
+			if more, err := visit(filepath.Join(folder, entry.Name()), key); err != nil || !more {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Sweep implements Sweeper. It removes what processes left behind that died while they wrote, too.
+func (f *File) Sweep(ctx context.Context, limit int) (n int, err error) {
+	now := time.Now()
+	err = f.walk(ctx, func(path string, key Key) (bool, error) {
+		if item, err := f.read(path, int64(fileHeader)); err != nil || !item.ended(now) || item.Version == 0 {
+			return true, nil // a damaged one is whoever reads it's to hear of
+		}
+		unlock, err := f.lock(ctx, key)
+		if err != nil {
+			return false, err
+		}
+		defer unlock()
+		if item, err := f.read(path, maxFileItem); err != nil || !item.ended(now) || item.Version == 0 {
+			return true, nil // written anew meanwhile, or its end is what was altered
+		}
+		if err := remove(path); err != nil {
+			return false, err
+		}
+		n++
+		return n < limit, nil
+	})
+	for i := range folders {
+		folder := f.folder(i)
+		entries, readErr := os.ReadDir(folder)
+		if readErr != nil && !errors.Is(readErr, fs.ErrNotExist) {
+			err = errors.Join(err, fmt.Errorf("store: %w", readErr))
+		}
+		for _, entry := range entries {
+			if !strings.HasPrefix(entry.Name(), tempPrefix) || n >= limit {
+				continue
+			}
+			if info, statErr := entry.Info(); statErr == nil && now.Sub(info.ModTime()) > tempAge {
+				_ = os.Remove(filepath.Join(folder, entry.Name()))
+				n++
+			}
+		}
+	}
+	return n, err
+}
