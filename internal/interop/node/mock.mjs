@@ -7,8 +7,8 @@
 //    "redirect": {"set": {}, "unset": []},                                  parameters of the authorization response
 //    "revoke":   {"statusCode": 503}}
 // POST {admin}/rotate adds a key; the server signs with its keys in turn.
-import { createServer } from 'node:http';
 import { OAuth2Server } from 'oauth2-mock-server';
+import { admin } from './admin.mjs';
 
 const server = new OAuth2Server();
 await server.issuer.keys.generate('RS256');
@@ -55,28 +55,11 @@ server.service.on('beforeAuthorizeRedirect', ({ url }) => {
   for (const name of armed.redirect.unset ?? []) url.searchParams.delete(name);
 });
 
-async function body(req) {
-  let text = '';
-  for await (const chunk of req) text += chunk;
-  return text === '' ? {} : JSON.parse(text);
-}
-
-const admin = createServer(async (req, res) => {
-  try {
-    const said = await body(req);
-    if (req.url === '/arm') armed = said;
-    else if (req.url === '/rotate') await server.issuer.keys.generate('RS256');
-    else {
-      res.writeHead(404).end();
-      return;
-    }
-    res.writeHead(204).end();
-  } catch (err) {
-    res.writeHead(500).end(String(err));
-  }
-});
-admin.listen(0, '127.0.0.1', () => {
-  process.stdin.resume();
-  process.stdin.on('end', () => process.exit(0));
-  process.stdout.write(`${JSON.stringify({ issuer: server.issuer.url, admin: `http://127.0.0.1:${admin.address().port}` })}\n`);
+await admin(server.issuer.url, {
+  '/arm': (said) => {
+    armed = said;
+  },
+  '/rotate': async () => {
+    await server.issuer.keys.generate('RS256');
+  },
 });

@@ -7,6 +7,7 @@
 import { createServer } from 'node:http';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
+import { admin, listen } from './admin.mjs';
 import { SharedStorage } from './storage.mjs';
 
 console.info = () => {};
@@ -65,16 +66,6 @@ function make(issuer) {
   return provider;
 }
 
-function listen(server) {
-  return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
-}
-
-async function body(req) {
-  let text = '';
-  for await (const chunk of req) text += chunk;
-  return text === '' ? {} : JSON.parse(text);
-}
-
 let provider;
 let answer;
 const front = createServer((req, res) => answer(req, res));
@@ -87,32 +78,16 @@ function restart() {
 addKeys();
 restart();
 
-const admin = createServer(async (req, res) => {
-  try {
-    const said = await body(req);
-    switch (req.url) {
-      case '/clients':
-        await provider.Client.adapter.upsert(said.client_id, said);
-        break;
-      case '/rotate':
-        if (said.drop) keys = [];
-        addKeys();
-        restart();
-        break;
-      case '/settings':
-        Object.assign(settings, said);
-        break;
-      default:
-        res.writeHead(404).end();
-        return;
-    }
-    res.writeHead(204).end();
-  } catch (err) {
-    res.writeHead(500).end(String(err));
-  }
+await admin(issuer, {
+  '/clients': async (said) => {
+    await provider.Client.adapter.upsert(said.client_id, said);
+  },
+  '/rotate': (said) => {
+    if (said.drop) keys = [];
+    addKeys();
+    restart();
+  },
+  '/settings': (said) => {
+    Object.assign(settings, said);
+  },
 });
-const adminURL = `http://127.0.0.1:${await listen(admin)}`;
-
-process.stdin.resume();
-process.stdin.on('end', () => process.exit(0));
-process.stdout.write(`${JSON.stringify({ issuer, admin: adminURL })}\n`);

@@ -9,6 +9,7 @@
 import { createServer } from 'node:http';
 import { generateKeyPairSync } from 'node:crypto';
 import Provider, { errors } from '../node/node_modules/oidc-provider/lib/index.js';
+import { admin, listen } from '../node/admin.mjs';
 import { SharedStorage } from '../node/storage.mjs';
 
 console.info = () => {};
@@ -31,10 +32,6 @@ const ttl = { DeviceCode: 600, BackchannelAuthenticationRequest: 600 };
 const users = ['alice', 'bob'];
 let waiting = []; // backchannel requests
 let down = false;
-
-function listen(server) {
-  return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
-}
 
 let answer;
 const front = createServer((req, res) => {
@@ -97,40 +94,17 @@ async function answerAll({ account, allow }) {
   return answered.length;
 }
 
-async function body(req) {
-  let text = '';
-  for await (const chunk of req) text += chunk;
-  return text === '' ? {} : JSON.parse(text);
-}
-
-const admin = createServer(async (req, res) => {
-  try {
-    const said = await body(req);
-    switch (req.url) {
-      case '/clients':
-        await provider.Client.adapter.upsert(said.client_id, said);
-        break;
-      case '/answer':
-        if (await answerAll(said) === 0) throw new Error(`nothing waits for ${said.account}`);
-        break;
-      case '/ttl':
-        Object.assign(ttl, said);
-        break;
-      case '/down':
-        down = said.down;
-        break;
-      default:
-        res.writeHead(404).end();
-        return;
-    }
-    res.writeHead(204).end();
-  } catch (err) {
-    console.error(err);
-    res.writeHead(500).end(String(err));
-  }
+await admin(issuer, {
+  '/clients': async (said) => {
+    await provider.Client.adapter.upsert(said.client_id, said);
+  },
+  '/answer': async (said) => {
+    if (await answerAll(said) === 0) throw new Error(`nothing waits for ${said.account}`);
+  },
+  '/ttl': (said) => {
+    Object.assign(ttl, said);
+  },
+  '/down': (said) => {
+    down = said.down;
+  },
 });
-const adminURL = `http://127.0.0.1:${await listen(admin)}`;
-
-process.stdin.resume();
-process.stdin.on('end', () => process.exit(0));
-process.stdout.write(`${JSON.stringify({ issuer, admin: adminURL })}\n`);

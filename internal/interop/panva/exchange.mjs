@@ -10,6 +10,7 @@ import { createServer } from 'node:http';
 import { generateKeyPairSync } from 'node:crypto';
 import Provider, { errors } from '../node/node_modules/oidc-provider/lib/index.js';
 import { createLocalJWKSet, jwtVerify } from '../node/node_modules/jose/dist/webapi/index.js';
+import { admin, listen } from '../node/admin.mjs';
 import { SharedStorage } from '../node/storage.mjs';
 
 console.info = () => {};
@@ -25,10 +26,6 @@ const users = ['alice', 'bob'];
 const audiences = { stock: 'https://stock.example' };
 const server = { scope: 'orders:read orders:write', accessTokenTTL: 300, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } };
 let silent = false;
-
-function listen(server) {
-  return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
-}
 
 let answer;
 const front = createServer((req, res) => answer(req, res));
@@ -134,37 +131,14 @@ provider.registerGrantType(tokenExchange, async (ctx) => {
 
 answer = provider.callback();
 
-async function body(req) {
-  let text = '';
-  for await (const chunk of req) text += chunk;
-  return text === '' ? {} : JSON.parse(text);
-}
-
-const admin = createServer(async (req, res) => {
-  try {
-    const said = await body(req);
-    switch (req.url) {
-      case '/clients':
-        await provider.Client.adapter.upsert(said.client_id, said);
-        break;
-      case '/trust':
-        trusted.set(said.issuer, said.jwks);
-        break;
-      case '/silent':
-        silent = said.silent;
-        break;
-      default:
-        res.writeHead(404).end();
-        return;
-    }
-    res.writeHead(204).end();
-  } catch (err) {
-    console.error(err);
-    res.writeHead(500).end(String(err));
-  }
+await admin(issuer, {
+  '/clients': async (said) => {
+    await provider.Client.adapter.upsert(said.client_id, said);
+  },
+  '/trust': (said) => {
+    trusted.set(said.issuer, said.jwks);
+  },
+  '/silent': (said) => {
+    silent = said.silent;
+  },
 });
-const adminURL = `http://127.0.0.1:${await listen(admin)}`;
-
-process.stdin.resume();
-process.stdin.on('end', () => process.exit(0));
-process.stdout.write(`${JSON.stringify({ issuer, admin: adminURL })}\n`);
