@@ -52,8 +52,8 @@ func (m *Manager) BackchannelLogout(ctx context.Context, raw string) error {
 
 // FrontchannelLogout ends the session of r when its issuer and its session at the provider are those named: the request of a frame that the provider shows
 // (Front-Channel Logout 1.0 section 2). Anybody can make such a request, so one that names nothing, or something else, ends nothing; nor does it
-// ask the provider anything. ended reports whether there was such a session. Browsers that keep cookies from foreign frames, which most do, send
-// no session to be ended: rely on BackchannelLogout.
+// ask the provider anything. ended reports whether there was such a session. It works where the application is
+// on the provider's site; elsewhere only with Config.SameSite None, and in a browser that sends cookies from foreign frames: rely on BackchannelLogout.
 func (m *Manager) FrontchannelLogout(w http.ResponseWriter, r *http.Request, issuer, sid string) (ended bool, err error) {
 	private(w)
 	if issuer == "" || sid == "" {

@@ -35,6 +35,9 @@
 // connections, until the client gives up: at once with ContextTimeoutEnabled and a deadline, which is recommended; else after ReadTimeout, which must not be disabled.
 // So there are never more of them than the client's connections and its dials under way.
 //
+// Some providers wait briefly for the answer to a logout token and send it once (oidc-provider: 2.5 seconds). While Redis is away the client's own retries (MaxRetries, DialerRetries) may
+// take longer than that; set them low where the provider's log should tell of the 503.
+//
 // The client repeats a command whose answer was lost (MaxRetries). A Put that was carried out the first time knows itself again and succeeds. Only if another
 // write replaced it before it was repeated does it return store.ErrConflict although it took place: that write has seen it then.
 package redisbackend
