@@ -22,7 +22,7 @@ import (
 const (
 	sqlSessions = 60
 	roundLength = 12 * time.Second
-	backWithin  = 10 * time.Second
+	backWithin  = 20 * time.Second
 )
 
 // outage is what befalls the database while all tokens of a round are due. It returns when that is over.
