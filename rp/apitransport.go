@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -25,7 +24,7 @@ type ContextTokenSource interface {
 // A request that is answered by 401 is sent once more with a new token, if the answer does not say that something else than the token is wrong (a Bearer challenge with an error other
 // than invalid_token), if the source knows Invalidate and brings another token, and if the body can be sent again (there is none, or http.Request.GetBody makes it anew).
 //
-// The token goes to where the request was first sent, and to no other origin that it is redirected to. http.Client follows redirects through its transport, where every request looks
+// The token goes to where the request was first sent, and to no other origin that it is redirected to, nor to the first one again from there. http.Client follows redirects through its transport, where every request looks
 // like a first one to x/oauth2's Transport. It goes over https, and over http to a loopback host.
 //
 // It is safe for concurrent use.
@@ -38,16 +37,25 @@ type Transport struct {
 	InsecureHTTP bool
 }
 
-// maxDrained is how much of an answer is read so that its connection can be used again, in bytes.
-const maxDrained = 64 << 10
-
 // RoundTrip implements http.RoundTripper. It leaves req as it is.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.roundTrip(req)
+	if resp != nil {
+		resp.Request = req // the way back to where redirects began, which not every Base sets; and it holds no token
+	}
+	return resp, err
+}
+
+func (t *Transport) roundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL == nil {
+		closeBody(req)
+		return nil, errors.New("rp: a request without a URL")
+	}
 	base := t.Base
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	if !sameOrigin(first(req), req) {
+	if !atHome(req) {
 		if req.Header.Get("Authorization") == "" {
 			return base.RoundTrip(req)
 		}
@@ -64,6 +72,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
+	if token == nil || token.AccessToken == "" {
+		closeBody(req)
+		return nil, errors.New("rp: Transport.Source brought no access token")
+	}
 	resp, err := base.RoundTrip(authorized(req, token))
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || !aboutTheToken(resp.Header) {
 		return resp, err
@@ -78,12 +90,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	fresh, err := t.Source.TokenContext(req.Context())
-	if err != nil || fresh.AccessToken == token.AccessToken {
+	if err != nil || fresh == nil || fresh.AccessToken == "" || fresh.AccessToken == token.AccessToken {
 		closeBody(again)
 		return resp, nil // the answer says more than this error
 	}
-	_, _ = io.CopyN(io.Discard, resp.Body, maxDrained)
-	resp.Body.Close()
+	resp.Body.Close() // unread: a server that never ends its answer would keep us here
 	return base.RoundTrip(authorized(again, fresh))
 }
 
@@ -101,12 +112,15 @@ func (t *Transport) allowed(req *http.Request) error {
 	return nil
 }
 
-// first is the request that the redirects before req began with.
-func first(req *http.Request) *http.Request {
-	for req.Response != nil && req.Response.Request != nil {
-		req = req.Response.Request
+// atHome reports whether req, and each request that was redirected to it, go to one origin. A stranger who sends it back has chosen what is asked for there: that gets no token, as net/http
+// gives back no header it has taken away.
+func atHome(req *http.Request) bool {
+	for at := req; at.Response != nil; at = at.Response.Request {
+		if at.Response.Request == nil || at.Response.Request.URL == nil || !sameOrigin(at.Response.Request, req) {
+			return false
+		}
 	}
-	return req
+	return true
 }
 
 func sameOrigin(a, b *http.Request) bool {

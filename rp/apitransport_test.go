@@ -2,6 +2,7 @@ package rp_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,14 +123,16 @@ func TestTransportSendsNoTokenToAnotherOrigin(t *testing.T) {
 		case "/near":
 			http.Redirect(w, r, "/end", http.StatusFound)
 		default:
-			served.Store(r.Header.Get("Authorization"))
+			served.Store(cmp.Or(r.Header.Get("Authorization"), "none"))
 		}
 	}))
 	defer home.Close()
 	source := &tokens{}
 	source.n.Store(1)
 	client := &http.Client{Transport: &rp.Transport{Source: source}}
-	for _, path := range []string{"/away", "/round", "/near"} {
+	for _, x := range []struct{ path, served string }{{"/away", ""}, {"/round", "none"}, {"/near", "Bearer token-1"}} {
+		path := x.path
+		served.Store("")
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, home.URL+path, strings.NewReader("body"))
 		req.Header.Set("X-Other", "kept")
 		resp, err := client.Do(req)
@@ -137,12 +140,36 @@ func TestTransportSendsNoTokenToAnotherOrigin(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
+		if got := served.Load(); got != x.served {
+			t.Errorf("%s: home was asked with %q, want %q", path, got, x.served)
+		}
+		if resp.Request.Header.Get("Authorization") != "" {
+			t.Errorf("%s: the answer shows the token", path)
+		}
 	}
 	if got := leaked.Load(); got != "" {
 		t.Errorf("a stranger saw %s", got)
 	}
-	if got := served.Load(); got != "Bearer token-1" {
-		t.Errorf("a redirect at home came with %q", got)
+}
+
+// A Base that answers by itself, a cache or a recorder, does not always say what it answers.
+func TestTransportKnowsARedirectWhateverItsBase(t *testing.T) {
+	var seen []string
+	base := roundTripper(func(r *http.Request) (*http.Response, error) {
+		seen = append(seen, r.URL.Host+" "+r.Header.Get("Authorization"))
+		resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody}
+		if r.URL.Host == "api.example" {
+			resp.StatusCode, resp.Header = http.StatusFound, http.Header{"Location": {"https://stranger.example/"}}
+		}
+		return resp, nil
+	})
+	resp, err := (&http.Client{Transport: &rp.Transport{Source: &tokens{}, Base: base}}).Get("https://api.example/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if got := strings.Join(seen, ", "); got != "api.example Bearer token-0, stranger.example " {
+		t.Errorf("sent %q", got)
 	}
 }
 

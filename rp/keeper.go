@@ -9,12 +9,16 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/latchkey-go/latchkey/internal/contain"
 )
 
 const (
 	defaultConcurrency = 16
 	// keeperPause is how soon a key is looked at again whose tokens need no refresh that is known of.
 	keeperPause = time.Hour
+	// leastPause is how soon a key is looked at again that has failed, whatever a clock says.
+	leastPause = 250 * time.Millisecond
 )
 
 // KeeperConfig configures NewKeeper. Every zero is a default.
@@ -196,6 +200,9 @@ func (k *Keeper) look(ctx context.Context, one *keeping) {
 	k.mu.Unlock()
 	if !skip {
 		next, err = one.source.mint.fresh(ctx)
+		if soon := time.Now().Add(leastPause); err != nil && next.Before(soon) {
+			next = soon // of a store that is closed, say
+		}
 	}
 	k.mu.Lock()
 	k.running[one.source.client]--
@@ -236,7 +243,7 @@ func (k *Keeper) look(ctx context.Context, one *keeping) {
 		k.log.LogAttrs(ctx, slog.LevelWarn, "rp: tokens are not kept fresh", key, slog.Any("error", err))
 	}
 	if k.cfg.OnChange != nil {
-		k.cfg.OnChange(one.source.key, err)
+		contain.Run(ctx, k.log, "rp: panic in KeeperConfig.OnChange", func() { k.cfg.OnChange(one.source.key, err) })
 	}
 }
 

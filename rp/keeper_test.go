@@ -232,3 +232,24 @@ func TestAKeeperIsConfiguredWithinReason(t *testing.T) {
 		t.Error("negative")
 	}
 }
+
+func TestAKeeperOfAClosedStoreIsIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{})
+		store := j.process()
+		sources := j.tenants(store, 1)
+		j.op.Fault(rptest.Token, rptest.Status(http.StatusServiceUnavailable, ""))
+		keeper, stop := keeperOf(t, rp.KeeperConfig{OnChange: func(string, error) { panic("a callback of somebody's") }}, sources...)
+		time.Sleep(2 * time.Minute)
+		if err := store.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute) // its pause is over
+		before := keeper.Stats().Looks
+		time.Sleep(time.Minute)
+		if n := keeper.Stats().Looks - before; n > 300 {
+			t.Errorf("%d looks in a minute at what can't be refreshed", n)
+		}
+		stop()
+	})
+}

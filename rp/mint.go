@@ -213,6 +213,9 @@ func (m *mint) land(f *minting, got *minted, err error) {
 func (m *mint) put(got *minted) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.flight != nil {
+		m.flight.show() // nobody needs to wait for what it brings
+	}
 	m.flight, m.err, m.fails, m.retryAt = nil, nil, 0, time.Time{}
 	m.current.Store(got)
 }
@@ -235,7 +238,7 @@ func pauseAfter(err error, fails int) time.Duration {
 		return recheck
 	}
 	if e, ok := errors.AsType[*laterError](err); ok {
-		return time.Until(e.at)
+		return min(max(time.Until(e.at), leastPause), longPause) // their clock may not be ours
 	}
 	wait := min(firstPause<<min(fails-1, 10), lastPause)
 	if after := retryAfter(err); after > 0 {
