@@ -723,3 +723,41 @@ func TestRevokeForgetsHereAndEndsTheGrantThere(t *testing.T) {
 		}
 	})
 }
+
+// A note that the backend took without saying so is no sign of a refresh token that was sent.
+func TestANoteOfWhatWasNeverSentEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{})
+		w := &deaf{Backend: j.backend, left: 4}
+		tokens := j.processOver(w)
+		source := j.client.TokenSource(t.Context(), tokens, "tenant-42")
+		j.connect(source)
+		time.Sleep(time.Minute)
+		for w.left > 0 {
+			if _, err := source.Token(); !errors.Is(err, rp.ErrTokenStore) || errors.Is(err, rp.ErrReconnect) {
+				t.Fatalf("the error is %v", err)
+			}
+			time.Sleep(2 * time.Minute)
+		}
+		j.token(source)
+		j.counts(1, 0)
+		if n := tokens.Stats().SentAgain; n != 0 {
+			t.Errorf("%d counted as sent again", n)
+		}
+	})
+}
+
+// deaf takes the first notes that a refresh token is about to be sent, and its answers are lost.
+type deaf struct {
+	store.Backend
+	left int
+}
+
+func (d *deaf) Put(ctx context.Context, key store.Key, item store.Item, from uint64) error {
+	err := d.Backend.Put(ctx, key, item, from)
+	if err == nil && d.left > 0 && key == sha256.Sum256([]byte("latchkey v1 token intent tenant-42")) {
+		d.left--
+		return errWire
+	}
+	return err
+}

@@ -151,9 +151,15 @@ func (l *Lease) acquire(ctx context.Context) error {
 // one was asleep: the record is looked at again for a time, and then it is spent once more (again is true), which a provider with a time of grace answers as before, and any other refuses.
 // An error that is ErrConflict: somebody else is at it.
 func (l *Lease) Intend(ctx context.Context) (turn Turn, again bool, err error) {
-	items, err := l.get(ctx, l.intent)
-	if err != nil {
+	// The note is read first: whoever has spent the record since then has put another in its place, and the Put below fails.
+	items, err := l.get(ctx, l.intent, l.record)
+	switch {
+	case err != nil:
 		return 0, false, err
+	case items[1].Version == 0:
+		return Gone, false, nil
+	case items[1].Version != l.version: // its note may have gone since the caller looked
+		return Newer, false, nil
 	}
 	before, at := 0, items[0].Version
 	if d := items[0].Data; len(d) == 17 && binary.BigEndian.Uint64(d) == l.version {
@@ -166,10 +172,13 @@ func (l *Lease) Intend(ctx context.Context) (turn Turn, again bool, err error) {
 	// Only now, right before it is spent: a process that dies while it waits has spent nothing.
 	note := append(binary.BigEndian.AppendUint64(nil, l.version), byte(before+1))
 	note = binary.BigEndian.AppendUint64(note, uint64(time.Now().UnixMilli()))
-	if err := l.put(ctx, l.intent, Item{Data: note, Version: l.holder, Expires: l.expires}, at); err != nil {
+	err = l.put(ctx, l.intent, Item{Data: note, Version: l.holder, Expires: l.expires}, at)
+	if !errors.Is(err, ErrConflict) {
+		l.note = note // after another error it may be there all the same, of what was never spent: Release takes it away
+	}
+	if err != nil {
 		return 0, false, err
 	}
-	l.note = note
 	return Held, before > 0, nil
 }
 
