@@ -37,6 +37,7 @@ type mint struct {
 	err     error // of the last fetch
 	retryAt time.Time
 	fails   int
+	told    bool // somebody, that there are no tokens any more
 }
 
 // minted is an access token and what follows from it. It never changes but for refused.
@@ -199,7 +200,7 @@ func (m *mint) land(f *minting, got *minted, err error) {
 	}
 	if m.err = err; err == nil {
 		m.current.Store(got)
-		m.fails, m.retryAt = 0, time.Time{}
+		m.fails, m.retryAt, m.told = 0, time.Time{}, false
 		return
 	}
 	if over(err) {
@@ -216,7 +217,7 @@ func (m *mint) put(got *minted) {
 	if m.flight != nil {
 		m.flight.show() // nobody needs to wait for what it brings
 	}
-	m.flight, m.err, m.fails, m.retryAt = nil, nil, 0, time.Time{}
+	m.flight, m.err, m.fails, m.retryAt, m.told = nil, nil, 0, time.Time{}, false
 	m.current.Store(got)
 }
 

@@ -240,10 +240,14 @@ func (s *TokenSource) end(ctx context.Context, there *storedTokens, reason strin
 // reconnect tells the application, once.
 func (s *TokenSource) reconnect(ctx context.Context, reason string, err error) error {
 	e := &ReconnectError{Key: s.key, Reason: reason, Err: err}
+	if reason == "unknown_key" {
+		return e
+	}
 	s.mint.mu.Lock()
-	told := over(s.mint.err)
+	told := s.mint.told // an outage of the store in between makes it no news
+	s.mint.told = true
 	s.mint.mu.Unlock()
-	if told || reason == "unknown_key" {
+	if told {
 		return e
 	}
 	s.store.over.Add(1)

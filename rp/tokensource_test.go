@@ -761,3 +761,24 @@ func (d *deaf) Put(ctx context.Context, key store.Key, item store.Item, from uin
 	}
 	return err
 }
+
+func TestAnOutageOfTheStoreMakesAnEndNoNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{})
+		w := &wire{Backend: j.backend}
+		source := j.client.TokenSource(t.Context(), j.processOver(w), "tenant-42")
+		j.connect(source)
+		j.op.Fault(rptest.Token, rptest.InvalidGrant)
+		for _, down := range []bool{false, true, false, true, false} {
+			time.Sleep(2 * time.Minute)
+			w.down.Store(down)
+			if _, err := source.Token(); errors.Is(err, rp.ErrReconnect) == down {
+				t.Errorf("the store is down: %v; the error is %v", down, err)
+			}
+		}
+		synctest.Wait()
+		if got := j.heard(); got != "tenant-42 invalid_grant" {
+			t.Errorf("told %q", got)
+		}
+	})
+}
