@@ -88,12 +88,20 @@ func (g GrantRequest) key() string {
 }
 
 // Token implements oauth2.TokenSource: TokenContext under the context that the source was made with.
-func (s *CredentialsSource) Token() (*oauth2.Token, error) { return s.TokenContext(s.ctx) }
+func (s *CredentialsSource) Token() (*oauth2.Token, error) {
+	if s == nil {
+		return nil, errNoSource
+	}
+	return s.TokenContext(s.ctx)
+}
 
 // TokenContext returns an access token that can be used now; it waits only when there is none, and no longer than ctx. After a failure nobody asks the provider for a second, later for
 // up to a minute, or as long as Retry-After says: until then every caller gets that error. Errors: as Client.Grant.
 func (s *CredentialsSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
-	if s.err != nil {
+	switch {
+	case s == nil || s.mint == nil && s.err == nil:
+		return nil, errNoSource
+	case s.err != nil:
 		return nil, s.err
 	}
 	return s.mint.get(ctx)
@@ -101,7 +109,7 @@ func (s *CredentialsSource) TokenContext(ctx context.Context) (*oauth2.Token, er
 
 // Invalidate says that a resource server has refused this access token: the next TokenContext gets another, unless this one came less than ten seconds ago.
 func (s *CredentialsSource) Invalidate(accessToken string) {
-	if s.err == nil {
+	if s != nil && s.mint != nil {
 		s.mint.invalidate(accessToken)
 	}
 }

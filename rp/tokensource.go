@@ -46,17 +46,31 @@ func (c *Client) TokenSource(ctx context.Context, tokens *TokenStore, key string
 }
 
 // Token implements oauth2.TokenSource: TokenContext under the context that the source was made with.
-func (s *TokenSource) Token() (*oauth2.Token, error) { return s.TokenContext(s.ctx) }
+func (s *TokenSource) Token() (*oauth2.Token, error) {
+	if s == nil || s.mint == nil {
+		return nil, errNoSource
+	}
+	return s.TokenContext(s.ctx)
+}
+
+var errNoSource = errors.New("rp: an empty TokenSource or CredentialsSource: make it with Client.TokenSource or Client.ClientCredentials")
 
 // TokenContext returns an access token that can be used now. It waits for a refresh only when there is none, and no longer than ctx. The token holds no refresh token.
 // Errors: ErrReconnect (permanent, until Save), ErrTokenStore and ErrUnavailable (passing), a *ProviderError (the client's registration is wrong), ctx's.
 func (s *TokenSource) TokenContext(ctx context.Context) (*oauth2.Token, error) {
+	if s == nil || s.mint == nil {
+		return nil, errNoSource
+	}
 	return s.mint.get(ctx)
 }
 
 // Invalidate says that a resource server has refused this access token: the next TokenContext gets another. A token that came less than ten seconds ago is kept:
 // then the token is not what the server minds.
-func (s *TokenSource) Invalidate(accessToken string) { s.mint.invalidate(accessToken) }
+func (s *TokenSource) Invalidate(accessToken string) {
+	if s != nil && s.mint != nil {
+		s.mint.invalidate(accessToken)
+	}
+}
 
 // Key returns the key.
 func (s *TokenSource) Key() string { return s.key }

@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey-go/latchkey/rp"
 	"github.com/latchkey-go/latchkey/rp/rptest"
 	"github.com/latchkey-go/latchkey/rp/store"
+	"golang.org/x/oauth2"
 )
 
 // job is a provider with one-minute tokens and rotation, and a store of one or more processes.
@@ -781,4 +782,23 @@ func TestAnOutageOfTheStoreMakesAnEndNoNews(t *testing.T) {
 			t.Errorf("told %q", got)
 		}
 	})
+}
+
+func TestAnEmptySourceSaysSo(t *testing.T) {
+	for _, source := range []interface {
+		Token() (*oauth2.Token, error)
+		TokenContext(context.Context) (*oauth2.Token, error)
+		Invalidate(string)
+	}{&rp.TokenSource{}, (*rp.TokenSource)(nil), &rp.CredentialsSource{}, (*rp.CredentialsSource)(nil)} {
+		source.Invalidate("token")
+		if _, err := source.Token(); err == nil || !strings.Contains(err.Error(), "empty TokenSource") {
+			t.Errorf("%T: %v", source, err)
+		}
+		if _, err := source.TokenContext(t.Context()); err == nil {
+			t.Errorf("%T brings a token", source)
+		}
+	}
+	if got := fmt.Sprint(&rp.TokenStore{}); !strings.Contains(got, "NewTokenStore") {
+		t.Error(got)
+	}
 }

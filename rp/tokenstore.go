@@ -351,7 +351,12 @@ func (s *TokenStore) Close(ctx context.Context) error {
 }
 
 // String tells the kind of backend.
-func (s *TokenStore) String() string { return fmt.Sprintf("rp.TokenStore(%T)", s.cfg.Backend) }
+func (s *TokenStore) String() string {
+	if s == nil || s.cfg == nil {
+		return "rp.TokenStore(empty: make it with NewTokenStore)"
+	}
+	return fmt.Sprintf("rp.TokenStore(%T)", s.cfg.Backend)
+}
 
 // Format prints String for every verb.
 func (s *TokenStore) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
