@@ -173,7 +173,7 @@ func (m *mint) contained(ctx context.Context, cur *minted, f *minting) (got *min
 
 var (
 	errPanicked  = errors.New("rp: a store or transport panicked while a token was fetched; the log has the stack")
-	errStillborn = errors.New("rp: the access token that came has ended already; check the clocks")
+	errStillborn = fmt.Errorf("rp: no access token came that can be used now: it has ended already (check the clocks), or the keys to check its ID token are out of reach: %w", ErrUnavailable)
 	errUnsaved   = fmt.Errorf("rp: the store does not take the tokens that came, and the access token has ended: %w", ErrUnavailable)
 )
 
