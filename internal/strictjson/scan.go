@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math/bits"
-	"strconv"
 	"unicode/utf8"
 )
 
@@ -105,23 +104,8 @@ func (s *scanner) literal(i int, word string) int {
 	return bad
 }
 
-// plain is how long a number without an exponent may be and surely be within float64's range.
-const plain = 300
-
-// number stops at the first byte that can't belong to it; that no other token follows is for the caller to see. One beyond float64's range is refused, also where nobody reads it: what one
-// reader takes for infinite another rounds and a third refuses (RFC 8259 section 6).
+// number stops at the first byte that can't belong to it; that no other token follows is for the caller to see.
 func (s *scanner) number(i int) int {
-	start := i
-	i, exponent := s.grammar(i)
-	if i != bad && (exponent || i-start > plain) {
-		if _, err := strconv.ParseFloat(string(s.data[start:i]), 64); err != nil {
-			return s.fail("number", "")
-		}
-	}
-	return i
-}
-
-func (s *scanner) grammar(i int) (end int, exponent bool) {
 	data := s.data
 	if i < len(data) && data[i] == '-' {
 		i++
@@ -129,20 +113,20 @@ func (s *scanner) grammar(i int) (end int, exponent bool) {
 	if i < len(data) && data[i] == '0' {
 		i++
 	} else if i = digits(data, i); i == bad {
-		return bad, false
+		return bad
 	}
 	if i < len(data) && data[i] == '.' {
 		if i = digits(data, i+1); i == bad {
-			return bad, false
+			return bad
 		}
 	}
 	if i < len(data) && data[i]|0x20 == 'e' {
 		if i++; i < len(data) && (data[i] == '+' || data[i] == '-') {
 			i++
 		}
-		return digits(data, i), true
+		return digits(data, i)
 	}
-	return i, false
+	return i
 }
 
 // digits wants one at least.

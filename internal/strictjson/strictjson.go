@@ -16,7 +16,7 @@ const MaxDepth = 32
 
 // Error says which rule the JSON breaks.
 type Error struct {
-	Rule   string // "grammar", "utf8", "surrogate", "duplicate", "case", "depth", "number", "object"
+	Rule   string // "grammar", "utf8", "surrogate", "duplicate", "case", "depth", "object"
 	Name   string // of the member, where the rule is about one
 	Detail string
 }
@@ -31,15 +31,13 @@ func (e *Error) Error() string {
 		return "not a JSON object"
 	case "depth":
 		return fmt.Sprintf("nested deeper than %d levels", MaxDepth)
-	case "number":
-		return "a number is beyond the range of a float64"
 	}
 	return e.Detail
 }
 
 // Check reports why data is not exactly one JSON value that every parser reads alike: invalid UTF-8, a lone surrogate escape,
 // a member name that occurs twice in an object (any depth), top-level member names that differ only in case (strings.EqualFold),
-// more than MaxDepth levels, a number beyond the range of a float64, bytes after the value. Errors are *Error.
+// more than MaxDepth levels, bytes after the value. Errors are *Error.
 func Check(data []byte) error { return check(data, nil) }
 
 // Each checks data, which must be an object, and calls f for each of its members in order, with the name free of escapes.

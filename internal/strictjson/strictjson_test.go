@@ -53,8 +53,6 @@ func TestCheckRefusesWhatTwoParsersCouldReadDifferently(t *testing.T) {
 		{"script guard", `{}`, ")]}'\n{}", "grammar"},
 		{"HTML", `{}`, "<!doctype html>", "grammar"},
 		{"NaN", `1e308`, `NaN`, "grammar"},
-		{"a number that nobody can hold", `[1e308,1e-400]`, `[1e309]`, "number"},
-		{"a long one", strings.Repeat("9", 308), strings.Repeat("9", 310), "number"},
 		{"comment", `{}`, `{}//`, "grammar"},
 		{"single quotes", `"a"`, `'a'`, "grammar"},
 		{"control character", `"\u0000"`, "\"\x00\"", "grammar"},
