@@ -77,6 +77,10 @@ func (s *TokenSource) look(ctx context.Context, old *minted) (there *storedToken
 		}
 		err = s.end(ctx, there, "no_refresh_token", nil)
 	case there.RefreshExpiry != 0 && !now.Before(fromMillis(there.RefreshExpiry)):
+		if got.usable(now) && !refused {
+			got.refreshAt = got.until // there is nothing to refresh it with
+			return nil, got, nil
+		}
 		err = s.end(ctx, there, "refresh_token_expired", nil)
 	}
 	if errors.Is(err, store.ErrConflict) {
@@ -148,7 +152,10 @@ func (s *TokenSource) turn(ctx context.Context, there *storedTokens, f *minting)
 		spent = true
 		return 0, nil, s.end(ctx, there, "invalid_token", err)
 	default:
-		retryAt = time.Now().Add(pauseAfter(err, 1))
+		s.mint.mu.Lock()
+		fails := s.mint.fails
+		s.mint.mu.Unlock()
+		retryAt = time.Now().Add(pauseAfter(err, fails+1))
 		return 0, nil, err
 	}
 	spent = true
@@ -181,7 +188,9 @@ func (s *TokenSource) spend(ctx context.Context, there *storedTokens) (*storedTo
 		return &fresh, nil
 	case tokens != nil && tokens.OAuth2 != nil && tokens.OAuth2.RefreshToken != "" && tokens.OAuth2.RefreshToken != there.RefreshToken:
 		// It was rotated, but the new ID token can't be judged now: keep the new refresh token and nothing else, and come back soon.
-		fresh.RefreshToken, fresh.RefreshExpiry, fresh.RefreshAt = tokens.OAuth2.RefreshToken, millis(tokens.RefreshExpiry), millis(now.Add(firstPause))
+		fresh.RefreshToken, fresh.RefreshExpiry = tokens.OAuth2.RefreshToken, millis(tokens.RefreshExpiry)
+		fresh.RefreshAt = millis(now.Add(min(firstPause<<min(fresh.Unjudged, 10), lastPause)))
+		fresh.Unjudged++
 		return &fresh, nil
 	}
 	return nil, err

@@ -154,10 +154,15 @@ func (s *TokenSource) giveBack(ctx context.Context, t *storedTokens) error {
 func (t *storedTokens) renew(tokens *Tokens, now time.Time) {
 	o := tokens.OAuth2
 	t.AccessToken, t.TokenType, t.RefreshToken = o.AccessToken, o.TokenType, cmp.Or(o.RefreshToken, t.RefreshToken)
-	t.Got, t.Expiry, t.RefreshAt, t.RefreshExpiry = now.UnixMilli(), millis(o.Expiry), 0, millis(tokens.RefreshExpiry)
-	if !o.Expiry.IsZero() {
-		t.RefreshAt = millis(aheadOf(o.Expiry, o.Expiry.Sub(now)))
+	t.Got, t.Expiry, t.RefreshAt = now.UnixMilli(), millis(o.Expiry), 0
+	end := o.Expiry
+	if next := tokens.RefreshExpiry; !next.IsZero() && (end.IsZero() || next.Before(end)) && millis(next)-t.RefreshExpiry > leastAge.Milliseconds() {
+		end = next // which a refresh moves, as far as is known
 	}
+	if !end.IsZero() {
+		t.RefreshAt = millis(aheadOf(end, end.Sub(now)))
+	}
+	t.RefreshExpiry, t.Unjudged = millis(tokens.RefreshExpiry), 0
 	if tokens.RawIDToken != "" {
 		t.IDToken = tokens.RawIDToken
 	}

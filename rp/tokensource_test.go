@@ -802,3 +802,46 @@ func TestAnEmptySourceSaysSo(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestARefreshTokenThatEndsFirstIsUsedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{AccessTokenLifetime: time.Hour})
+		j.op.Fault(rptest.Token, rptest.WithMember("refresh_expires_in", 600)) // and each refresh moves it
+		source := j.client.TokenSource(t.Context(), j.process(), "tenant-42")
+		j.connect(source)
+		_, stop := keeperOf(t, rp.KeeperConfig{}, source)
+		time.Sleep(5 * time.Hour)
+		j.token(source)
+		stop()
+		if n := j.op.Refreshes(); n < 5*6 || n > 5*60/7 {
+			t.Errorf("%d refreshes in five hours", n)
+		}
+	})
+}
+
+func TestKeysOutOfReachCostNoRefreshASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{AccessTokenLifetime: time.Hour})
+		source := j.client.TokenSource(t.Context(), j.process(), "tenant-42")
+		first := j.connect(source).OAuth2.AccessToken
+		j.op.RotateKeys(false)
+		j.op.Fault(rptest.JWKS, rptest.Down)
+		_, stop := keeperOf(t, rp.KeeperConfig{}, source)
+		time.Sleep(58 * time.Minute)
+		if j.token(source) != first {
+			t.Error("not served to its end")
+		}
+		if n := j.op.Refreshes(); n < 3 || n > 15 {
+			t.Errorf("%d refreshes whose ID token could not be judged", n)
+		}
+		j.op.ClearFaults()
+		time.Sleep(3 * time.Minute)
+		if j.token(source) == first {
+			t.Error("not renewed when the keys were back")
+		}
+		stop()
+		if n := j.op.RefreshReuses(); n != 0 {
+			t.Errorf("%d reuses", n)
+		}
+	})
+}

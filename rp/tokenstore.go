@@ -137,7 +137,8 @@ type storedTokens struct {
 	Expiry        int64    `json:"expiry,omitempty"`
 	RefreshAt     int64    `json:"refresh_at,omitempty"`
 	RefreshExpiry int64    `json:"refresh_expiry,omitempty"`
-	Over          string   `json:"over,omitempty"` // why there is nothing to refresh
+	Over          string   `json:"over,omitempty"`     // why there is nothing to refresh
+	Unjudged      int      `json:"unjudged,omitempty"` // refreshes in a row whose ID token could not be judged
 
 	version uint64    // of the item
 	expires time.Time // of the item

@@ -46,6 +46,7 @@ type Lease struct {
 	holder              uint64             // tells this holder's lease from every other
 	stop                context.CancelFunc // of the renewals
 	note                []byte             // as it was put; nil: none was
+	prior               []byte             // the note that was there before, of a process that died; nil: none
 	log                 *slog.Logger       // gets the panics of a backend
 }
 
@@ -165,9 +166,10 @@ func (l *Lease) Intend(ctx context.Context) (turn Turn, again bool, err error) {
 	if d := items[0].Data; len(d) == 17 && binary.BigEndian.Uint64(d) == l.version {
 		before = int(d[8])
 		noted := time.UnixMilli(int64(binary.BigEndian.Uint64(d[9:])))
-		if turn := l.outwait(ctx, before, noted.Add(leaseLife+settleTime)); turn != Held {
-			return turn, false, nil
+		if turn, err := l.outwait(ctx, before, noted.Add(leaseLife+settleTime)); err != nil || turn != Held {
+			return turn, false, err
 		}
+		l.prior = d
 	}
 	// Only now, right before it is spent: a process that dies while it waits has spent nothing.
 	note := append(binary.BigEndian.AppendUint64(nil, l.version), byte(before+1))
@@ -182,26 +184,23 @@ func (l *Lease) Intend(ctx context.Context) (turn Turn, again bool, err error) {
 	return Held, before > 0, nil
 }
 
-// outwait waits for the one who left a note to save after all.
-func (l *Lease) outwait(ctx context.Context, before int, until time.Time) Turn {
-	wait := min(max(time.Until(until), retryTime), settleTime)
-	until = time.Now().Add(wait)
+// outwait waits for the one who left a note to save after all. An error: the record could not be read, so that nobody knows.
+func (l *Lease) outwait(ctx context.Context, before int, until time.Time) (Turn, error) {
+	until = time.Now().Add(min(max(time.Until(until), retryTime), settleTime))
 	for {
 		items, err := l.get(ctx, l.record)
 		switch {
 		case err == nil && items[0].Version == 0:
-			return Gone
+			return Gone, nil
 		case err == nil && items[0].Version != l.version:
-			return Newer
-		}
-		if before > 1 && err == nil || !time.Now().Before(until) || !pause(ctx, lastPoll) {
-			break
+			return Newer, nil
+		case time.Now().Before(until) && pause(ctx, lastPoll):
+		case err != nil || before <= 1:
+			return Held, err
+		default:
+			return Unknown, nil
 		}
 	}
-	if before > 1 {
-		return Unknown
-	}
-	return Held
 }
 
 // Release gives the lease back. spent: what the record held was answered, so that nobody may spend it any more. retryAt: nobody shall try before it.
@@ -212,6 +211,8 @@ func (l *Lease) Release(ctx context.Context, spent bool, retryAt time.Time) {
 	case l.note == nil:
 	case spent:
 		_ = l.put(ctx, l.intent, Item{Data: l.note, Version: l.holder, Expires: time.Now().Add(noteLife)}, l.holder)
+	case l.prior != nil: // it still counts
+		_ = l.put(ctx, l.intent, Item{Data: l.prior, Version: RandomVersion(), Expires: l.expires}, l.holder)
 	default:
 		l.drop(ctx, l.intent, l.holder)
 	}
