@@ -56,6 +56,9 @@ var offline = []string{"offline_access"}
 
 // login goes through the system's browser.
 func (a *app) login(ctx context.Context) error {
+	if _, err := a.source(ctx); err != nil {
+		return err // before the user is sent anywhere
+	}
 	_, tokens, err := native.Login(ctx, a.cfg, native.Options{Open: a.open, Out: a.out, Params: rp.AuthParams{Scopes: offline}})
 	return a.keep(ctx, tokens, err)
 }
@@ -64,6 +67,9 @@ func (a *app) login(ctx context.Context) error {
 func (a *app) device(ctx context.Context) error {
 	client, err := rp.New(a.cfg)
 	if err != nil {
+		return err
+	}
+	if _, err := a.source(ctx); err != nil {
 		return err
 	}
 	login, err := client.Device(ctx, rp.DeviceRequest{Scopes: append(client.Scopes(), offline...)})
@@ -109,13 +115,15 @@ func (a *app) whoami(ctx context.Context) error {
 	}
 	api := &http.Client{Transport: &rp.Transport{Source: source}}
 	resp, err := api.Get(metadata.UserinfoEndpoint)
-	if errors.Is(err, rp.ErrReconnect) {
-		return errors.New("you are not logged in; run: go run ./examples/cli login")
+	if err == nil {
+		defer resp.Body.Close()
+	}
+	if errors.Is(err, rp.ErrReconnect) || err == nil && resp.StatusCode == http.StatusUnauthorized {
+		return errors.New("you are not logged in (any more); run: go run ./examples/cli login")
 	}
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
 	var claims struct{ Sub, Name, Email string }
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&claims); err != nil || resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("the provider answers %s", resp.Status)

@@ -100,6 +100,11 @@ func TestLoginLastsFromOneCommandToTheNext(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+	op.Fault(rptest.UserInfo, rptest.Status(http.StatusUnauthorized, ""))
+	if _, err := do("whoami"); err == nil || !strings.Contains(err.Error(), "any more") {
+		t.Errorf("a provider that knows nothing of it: %v", err)
+	}
+	op.ClearFaults()
 	if said, err := do("logout"); err != nil || !strings.Contains(said, "You are logged out.") {
 		t.Errorf("logout: %v, %s", err, said)
 	}

@@ -43,7 +43,7 @@ var ErrTimeout = errors.New("native: nobody has logged in in time")
 type Options struct {
 	// Address is where the listener is, a loopback address; empty: 127.0.0.1 (or ::1, where there is no other) and a port that is free.
 	Address string
-	// Open shows the URL to the user. Nil: the system's browser. An error of it ends nothing: the URL stands in Out.
+	// Open shows the URL to the user, and returns soon. Nil: the system's browser. An error of it ends nothing: the URL stands in Out.
 	Open func(ctx context.Context, url string) error
 	// Out gets the line with the URL, for who has to open it by hand. Nil: os.Stderr.
 	Out io.Writer
@@ -53,7 +53,7 @@ type Options struct {
 	Params rp.AuthParams
 }
 
-// Login logs in, and returns the client that did, whose RedirectURL is the listener's, and its tokens. cfg.RedirectURL is ignored.
+// Login logs in, and returns the client that did, whose RedirectURL is the listener's, and its tokens; use neither after an error. cfg.RedirectURL is ignored.
 // Errors: ErrTimeout; a *rp.ProviderError when the user, or the provider, has refused; others as rp.New, Begin and Finish have; ctx's. The listener is closed by then.
 func Login(ctx context.Context, cfg rp.Config, o Options) (*rp.Client, *rp.Tokens, error) {
 	listener, err := listen(o.Address)
@@ -74,14 +74,18 @@ func Login(ctx context.Context, cfg rp.Config, o Options) (*rp.Client, *rp.Token
 		return nil, nil, err
 	}
 	c := &callback{ctx: ctx, client: client, login: login, host: listener.Addr().String(), done: make(chan struct{})}
+	silent := &connections{open: map[net.Conn]bool{}}
 	server := &http.Server{
-		Handler: c, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
+		ConnState: silent.note,
+		Handler:   c, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: log.New(io.Discard, "", 0), // of strangers who poke the port
 	}
 	go server.Serve(listener) // ends with the listener
 	defer func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
 		defer cancel()
+		listener.Close()
+		silent.close() // or Shutdown would wait for them
 		if server.Shutdown(last) != nil {
 			server.Close()
 		}
@@ -102,7 +106,37 @@ func Login(ctx context.Context, cfg rp.Config, o Options) (*rp.Client, *rp.Token
 	case <-c.done:
 		return client, c.tokens, c.err
 	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
+		answered := true
+		c.once.Do(func() { answered = false }) // nobody may come back any more
+		if !answered {
+			return nil, nil, context.Cause(ctx)
+		}
+		<-c.done // the code was being redeemed when the time was up: its tokens are not thrown away
+		return client, c.tokens, c.err
+	}
+}
+
+// connections are those that have sent nothing yet: who opens one could keep the program waiting.
+type connections struct {
+	mu   sync.Mutex
+	open map[net.Conn]bool
+}
+
+func (c *connections) note(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if state == http.StateNew {
+		c.open[conn] = true
+	} else {
+		delete(c.open, conn)
+	}
+}
+
+func (c *connections) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.open {
+		conn.Close()
 	}
 }
 
@@ -165,7 +199,7 @@ func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	post := c.client.ResponseMode() == "form_post"
 	switch {
-	case r.Host != c.host: // a name that a stranger has pointed here (DNS rebinding)
+	case r.Host != c.host && r.Host+":80" != c.host: // a name that a stranger has pointed here (DNS rebinding)
 		http.Error(w, "wrong host", http.StatusMisdirectedRequest)
 		return
 	case r.URL.Path != callbackPath:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -220,5 +221,40 @@ func TestTheSystemsBrowserIsOpened(t *testing.T) {
 	}()
 	if _, _, err := native.Login(t.Context(), cfg, native.Options{Out: io.Discard, Timeout: 20 * time.Second}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A code that is being redeemed when the time is up brings its tokens to the program, as the page says.
+func TestALoginThatIsAnsweredLastIsNotThrownAway(t *testing.T) {
+	op, cfg := provider(t)
+	op.Fault(rptest.Token, rptest.Late(time.Second))
+	open := func(_ context.Context, target string) error {
+		go visit(t, target, "")
+		return nil
+	}
+	_, tokens, err := native.Login(t.Context(), cfg, native.Options{Open: open, Out: io.Discard, Timeout: 500 * time.Millisecond})
+	if err != nil || tokens.IDToken.Subject != "alice" {
+		t.Errorf("%v, %v", tokens, err)
+	}
+}
+
+func TestASilentConnectionKeepsNobodyWaiting(t *testing.T) {
+	_, cfg := provider(t)
+	open := func(_ context.Context, target string) error {
+		go func() {
+			_, _, _, back := visit(t, target, "/callback")
+			conn, err := net.Dial("tcp", back.Host)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { conn.Close() })
+			visit(t, back.String(), "")
+		}()
+		return nil
+	}
+	began := time.Now()
+	if _, _, err := native.Login(t.Context(), cfg, native.Options{Open: open, Out: io.Discard, Timeout: 20 * time.Second}); err != nil || time.Since(began) > 2*time.Second {
+		t.Errorf("%v after %v", err, time.Since(began))
 	}
 }
