@@ -105,7 +105,9 @@ func FuzzTokenResponse(f *testing.F) {
 			return
 		}
 		var seen map[string]any
-		if status > 299 || json.Unmarshal([]byte(body), &seen) != nil || seen["access_token"] != tokens.OAuth2.AccessToken && !strings.Contains(body, "ID") || tokens.OAuth2.AccessToken == "" {
+		reader := json.NewDecoder(strings.NewReader(body))
+		reader.UseNumber() // a member that nobody reads may be 1e400
+		if status > 299 || reader.Decode(&seen) != nil || seen["access_token"] != tokens.OAuth2.AccessToken && !strings.Contains(body, "ID") || tokens.OAuth2.AccessToken == "" {
 			t.Fatalf("%d %q was taken", status, body)
 		}
 		if kind, _ := seen["token_type"].(string); !strings.EqualFold(kind, "Bearer") || tokens.IDToken == nil || tokens.IDToken.Subject != "user-1" {
