@@ -69,7 +69,7 @@ func aheadOf(expiry time.Time, life time.Duration) time.Time {
 }
 
 func (m *minted) usable(now time.Time) bool {
-	return m != nil && !m.refused.Load() && (m.until.IsZero() || now.Before(m.until))
+	return m != nil && m.token.AccessToken != "" && !m.refused.Load() && (m.until.IsZero() || now.Before(m.until))
 }
 
 func (m *minted) due(now time.Time) bool {
