@@ -86,7 +86,7 @@ func TestEachThingAnAnswerSaysIsHeldAgainstThisAPI(t *testing.T) {
 			t.Errorf("%s: status %d", c.name, f.api.Failure(err).Status)
 		}
 	}
-	f.answers(activeAnswer(f, "acr", "gold", "amr", []string{"pwd", "otp"}, "auth_time", now-60, "sid", "s-1"))
+	f.answers(activeAnswer(f, "acr", "gold", "amr", []string{"pwd", "otp"}, "auth_time", now-60, "sid", "s-1", "exp", now+300))
 	tok, err := f.verify("opaque")
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -140,8 +141,25 @@ func (s *server) restart() {
 	}
 }
 
-// freeze stops the process: its connections stay open and answer nothing.
-func (s *server) freeze() { s.signal(syscall.SIGSTOP) }
+// freeze stops the process: its connections stay open and answer nothing. It returns when every thread has stopped: when kill
+// returns, the signal is only on its way to one of them, and the others go on.
+func (s *server) freeze() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	for range 5000 {
+		running := false
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread)
+			running = running || err == nil && !bytes.HasPrefix(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" T"))
+		}
+		if !running {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	s.t.Fatal("the server doesn't stop")
+}
 
 func (s *server) thaw() { s.signal(syscall.SIGCONT) }
 

@@ -227,9 +227,17 @@ func (s *service) kill() {
 
 // signal sends it to the server and to its children, which in PostgreSQL serve the connections.
 func (s *service) signal(signal syscall.Signal) {
+	if signal == syscall.SIGSTOP {
+		stop(s.process.Process.Pid) // before its children are listed: it starts no more
+	}
 	processes := s.processes()
 	for _, pid := range processes {
-		_ = syscall.Kill(pid, signal)
+		switch signal {
+		case syscall.SIGSTOP:
+			stop(pid)
+		default:
+			_ = syscall.Kill(pid, signal)
+		}
 	}
 	if signal != syscall.SIGKILL {
 		return
@@ -241,6 +249,24 @@ func (s *service) signal(signal syscall.Signal) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
+	}
+}
+
+// stop returns when every thread of the process has stopped. When kill returns, the signal is only on its way to one of them, and
+// the others go on answering.
+func stop(pid int) {
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	for range 5000 {
+		running := false
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread)
+			running = running || err == nil && !bytes.HasPrefix(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" T"))
+		}
+		if !running {
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
