@@ -129,7 +129,7 @@ func TestAHostileObjectCostsNoMoreThanItsLength(t *testing.T) {
 	if err := strictjson.Check([]byte(b.String())); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(start); took > 2*time.Second {
+	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("a megabyte of names took %s", took)
 	}
 }

@@ -172,7 +172,7 @@ func TestALoginEndsInTime(t *testing.T) {
 	var out strings.Builder
 	began := time.Now()
 	_, _, err := native.Login(t.Context(), cfg, native.Options{Open: func(context.Context, string) error { return errors.New("no browser") }, Out: &out, Timeout: 50 * time.Millisecond})
-	if !errors.Is(err, native.ErrTimeout) || time.Since(began) > 3*time.Second || !strings.Contains(out.String(), "open it yourself") {
+	if !errors.Is(err, native.ErrTimeout) || time.Since(began) > 30*time.Second || !strings.Contains(out.String(), "open it yourself") {
 		t.Errorf("%v, %q", err, out.String())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -254,7 +254,7 @@ func TestASilentConnectionKeepsNobodyWaiting(t *testing.T) {
 		return nil
 	}
 	began := time.Now()
-	if _, _, err := native.Login(t.Context(), cfg, native.Options{Open: open, Out: io.Discard, Timeout: 20 * time.Second}); err != nil || time.Since(began) > 2*time.Second {
+	if _, _, err := native.Login(t.Context(), cfg, native.Options{Open: open, Out: io.Discard, Timeout: 20 * time.Second}); err != nil || time.Since(began) > 10*time.Second {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 }

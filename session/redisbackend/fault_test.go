@@ -40,7 +40,7 @@ func wantFailures(t *testing.T, b *redisbackend.Backend, key, owner session.Key,
 			defer cancel()
 			began := time.Now()
 			err := c(ctx)
-			if took := time.Since(began); took > limit+500*time.Millisecond {
+			if took := time.Since(began); took > limit+5*time.Second {
 				t.Errorf("%s took %s, its context %s", name, took, limit)
 			}
 			operation, _, _ := strings.Cut(name, " ")
@@ -76,6 +76,11 @@ func TestAServerThatIsKilledIsAnErrorUntilItIsBack(t *testing.T) {
 		s.kill()
 		wantFailures(t, b, key, owner, time.Second)
 		s.restart() // it knows no script any more
+		for until := time.Now().Add(10 * time.Second); b.Delete(t.Context(), key, 98) != nil; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(until) { // go-redis tries a server that refused its calls once a second
+				t.Fatal("the server is back, and not reached")
+			}
+		}
 		wantVersion(t, b, key, item.Version)
 		item.Version++
 		mustPut(t, b, key, item, item.Version-1)
@@ -105,8 +110,8 @@ func TestScriptsThatRedisForgotAreSentAgain(t *testing.T) {
 
 func TestCallsToAServerThatHangsEndWithTheirContexts(t *testing.T) {
 	for name, bend := range map[string]func(*redis.Options){
-		"with ContextTimeoutEnabled":    func(o *redis.Options) { o.ReadTimeout = 2 * time.Second },
-		"without ContextTimeoutEnabled": func(o *redis.Options) { o.ContextTimeoutEnabled, o.ReadTimeout = false, 2*time.Second },
+		"with ContextTimeoutEnabled":    func(o *redis.Options) { o.ReadTimeout = time.Minute },
+		"without ContextTimeoutEnabled": func(o *redis.Options) { o.ContextTimeoutEnabled, o.ReadTimeout = false, time.Minute },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startServer(t)
@@ -120,7 +125,7 @@ func TestCallsToAServerThatHangsEndWithTheirContexts(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context()) // no deadline that the client could set on its connection
 			time.AfterFunc(100*time.Millisecond, cancel)
 			began := time.Now()
-			if _, err := b.Get(ctx, key); !errors.Is(err, context.Canceled) || time.Since(began) > time.Second {
+			if _, err := b.Get(ctx, key); !errors.Is(err, context.Canceled) || time.Since(began) > 10*time.Second {
 				t.Errorf("a caller that left: %v after %s", err, time.Since(began))
 			}
 			ended, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -148,7 +153,7 @@ func TestCallsToAServerThatHangsEndWithTheirContexts(t *testing.T) {
 
 func TestAHungServerHoldsNoMoreGoroutinesThanConnections(t *testing.T) {
 	s := startServer(t)
-	b := backendOn(t, s.client(func(o *redis.Options) { o.ContextTimeoutEnabled, o.PoolSize = false, 4 }))
+	b := backendOn(t, s.client(func(o *redis.Options) { o.ContextTimeoutEnabled, o.PoolSize, o.ReadTimeout = false, 4, time.Minute }))
 	mustPut(t, b, session.Key{1}, itemOf("x", 1), 0)
 	s.freeze()
 	defer s.thaw()
@@ -164,9 +169,10 @@ func TestAHungServerHoldsNoMoreGoroutinesThanConnections(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	time.Sleep(100 * time.Millisecond)
-	if n := runtime.NumGoroutine() - before; n > 40 {
-		t.Errorf("%d goroutines are left of 200 calls with 4 connections", n)
+	for until := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before+40; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("%d goroutines are left of 200 calls with 4 connections", runtime.NumGoroutine()-before)
+		}
 	}
 }
 
@@ -210,7 +216,7 @@ func TestANodeThatIsKilledIsNeverAWrongAnswer(t *testing.T) {
 			} else if items[0].Version != 1 {
 				t.Errorf("item %d is said to be absent", i)
 			}
-			if took := time.Since(began); took > 1500*time.Millisecond {
+			if took := time.Since(began); took > 4*time.Second {
 				t.Errorf("item %d took %s", i, took)
 			}
 		})
