@@ -6,11 +6,17 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/latchkey-go/latchkey/middleware/bearer"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/token/cache"
+	"k8s.io/apiserver/pkg/authentication/user"
 )
 
 // verify judges one token and hands its claims to the application.
@@ -31,8 +37,8 @@ func contenders(tb testing.TB, is *issuer) map[string]verify {
 	}
 }
 
-func ours(tb testing.TB, is *issuer, cache bearer.Cache) verify {
-	v := verifier(tb, is, cache)
+func ours(tb testing.TB, is *issuer, seen bearer.Cache) verify {
+	v := verifier(tb, is, seen)
 	return func(raw string) (app application, err error) {
 		t, err := v.Verify(context.Background(), raw)
 		if err != nil {
@@ -111,7 +117,8 @@ func BenchmarkBearerParallel(b *testing.B) {
 	}
 }
 
-// BenchmarkSeen looks up tokens that were seen before, of 20,000 live ones: our verifier, and the least that can be done, a hash and a look-up.
+// BenchmarkSeen looks up tokens that were seen before, of 20,000 live ones: our verifier, the Kubernetes API server's cache before its token authenticators,
+// and the least that can be done, a hash and a look-up; from one goroutine, then from one on each processor.
 func BenchmarkSeen(b *testing.B) {
 	const live = 20_000
 	is := newIssuer(b, "EdDSA") // the cheapest to sign
@@ -121,9 +128,24 @@ func BenchmarkSeen(b *testing.B) {
 	}
 	floor := &shards{}
 	v := verifier(b, is, bearer.Cache{MaxEntries: 2 * live, MaxBytes: 1 << 30})
+	var behind atomic.Int64
+	apiServer := cache.New(authenticator.TokenFunc(func(context.Context, string) (*authenticator.Response, bool, error) {
+		behind.Add(1)
+		return &authenticator.Response{User: &user.DefaultInfo{Name: "alice"}}, true, nil
+	}), false, time.Hour, 0)
+	kubernetes := func(raw string) error {
+		_, ok, err := apiServer.AuthenticateToken(context.Background(), raw)
+		if err == nil && !ok {
+			err = errors.New("not authenticated")
+		}
+		return err
+	}
 	for _, raw := range tokens {
 		floor.put(sha256.Sum256([]byte(raw)))
 		if _, err := v.Verify(context.Background(), raw); err != nil {
+			b.Fatal(err)
+		}
+		if err := kubernetes(raw); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -135,7 +157,8 @@ func BenchmarkSeen(b *testing.B) {
 			}
 			return nil
 		},
-		"latchkey": func(raw string) error { _, err := v.Verify(context.Background(), raw); return err },
+		"kubernetes": kubernetes,
+		"latchkey":   func(raw string) error { _, err := v.Verify(context.Background(), raw); return err },
 	}
 	for _, name := range sortedNames(lookups) {
 		lookup := lookups[name]
@@ -147,8 +170,17 @@ func BenchmarkSeen(b *testing.B) {
 			})
 		})
 	}
+	for _, name := range sortedNames(lookups) {
+		lookup := lookups[name]
+		b.Run(name+", parallel", func(b *testing.B) {
+			parallel(b, func() error { return lookup(tokens[mathrand.IntN(live)]) })
+		})
+	}
 	if s := v.Stats(); s.Misses > live+live/100 {
 		b.Errorf("%+v: the cache did not keep the tokens", s)
+	}
+	if n := behind.Load(); n > live+live/100 {
+		b.Errorf("the cache of Kubernetes asked %d times", n)
 	}
 }
 
