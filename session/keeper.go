@@ -19,7 +19,7 @@ type keeper interface {
 	// create keeps data under a fresh identifier until expires, whatever cookies r carries, and removes the record they name, if any.
 	create(w http.ResponseWriter, r *http.Request, data []byte, expires time.Time) error
 	// update replaces the record k was loaded from, if it is still there unchanged: errConflict when another write came between (where the store
-	// can tell), errNoRecord when it is gone; a removed record is never revived. k is not changed: load again before the next update.
+	// can tell), errNoRecord when it is gone, errMoved when a rotation has taken it elsewhere; a removed record is never revived. k is not changed: load again before the next update.
 	update(w http.ResponseWriter, r *http.Request, k *kept, data []byte, expires time.Time) error
 	// touch notes that the session was used at t, without rewriting the record.
 	touch(w http.ResponseWriter, r *http.Request, k *kept, t time.Time) error

@@ -30,9 +30,14 @@ func (s *serverKeeper) leaseOf(k *kept, log *slog.Logger) *store.Lease {
 	if !ok {
 		return nil
 	}
-	id := h.cookie.id[:]
-	return store.NewLease(s.store.backend, s.key(&h.cookie), itemKey("lease", s.name, id), itemKey("intent", s.name, id), k.version, k.expires, log)
+	return s.leaseFor(&h.cookie.id, k.version, k.expires, log)
 }
+
+func (s *serverKeeper) leaseFor(id *[16]byte, version uint64, expires time.Time, log *slog.Logger) *store.Lease {
+	return store.NewLease(s.store.backend, s.keyOf(id), itemKey("lease", s.name, id[:]), s.intentOf(id), version, expires, log)
+}
+
+func (s *serverKeeper) intentOf(id *[16]byte) Key { return itemKey("intent", s.name, id[:]) }
 
 // take gets the lease of k's session, or fills flight with what the replica that has it brought. held nil: flight is filled.
 func (f *refresher) take(ctx context.Context, r *http.Request, flight *flight, l leaser, k *kept, old *record) (held *store.Lease) {

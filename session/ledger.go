@@ -18,21 +18,25 @@ import (
 // quarters of the room at most, so that logouts from the provider and Manager.Revoke find some. When they have taken it, the user who has the most of them, 16 or more, gets
 // one note in their place, which ends all sessions that this user began before the last of these logouts: nobody fills the ledger alone, and no logout is undone. When no user has
 // so many, a logout removes the cookies from its browser and returns ErrStore, since a copy of them is not refused. The bound should be above four thirds of the logouts in that time.
+//
+// A rotation is such a note, too, on the identifier it gives up. Rotations take half of the room at most. When they have taken it, Manager.Rotate is
+// ErrStore for a session with 16 of them or more, and what others need is found by ending the session that has the most of them, 16 or more: that one alone, not its user's others.
 type MemoryLedger struct {
 	mu      sync.RWMutex
 	max     int
 	entries map[[32]byte]revocationMark
-	own     int       // of the entries, those that users made
-	tidied  time.Time // when making room was tried last, in vain
+	rotated map[[32]byte]int // notes by the session whose rotations they are of
+	own     int              // of the entries, those that users made
+	tidied  [3]time.Time     // when making room was tried last, in vain: for a logout, for a rotation, and for one of a session that has many
 }
 
-// revocationMark has the key of its user when that user made it.
+// revocationMark has the key of its user when that user made it, and that of its session when it is of a rotation.
 type revocationMark struct {
-	at, until time.Time
-	user      [32]byte
+	at, until     time.Time
+	user, session [32]byte
 }
 
-// gatherFrom is from how many notes on a user has them replaced by one.
+// gatherFrom is from how many notes on a user, or a session, has them replaced by one.
 const gatherFrom = 16
 
 // NewMemoryLedger returns an empty ledger of at most max revocations that have not ended; zero or less: 100,000.
@@ -40,7 +44,7 @@ func NewMemoryLedger(max int) *MemoryLedger {
 	if max <= 0 {
 		max = 100_000
 	}
-	return &MemoryLedger{max: max, entries: make(map[[32]byte]revocationMark)}
+	return &MemoryLedger{max: max, entries: make(map[[32]byte]revocationMark), rotated: make(map[[32]byte]int)}
 }
 
 // Revoke records at for key until until. Of two records for one key the later of each time counts.
@@ -55,30 +59,36 @@ func (l *MemoryLedger) Revoke(ctx context.Context, key string, at, until time.Ti
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	full := func() bool { return len(l.entries) >= l.max }
-	if _, known := l.entries[id]; !known && full() && !l.makeRoom(full) {
+	if _, known := l.entries[id]; !known && full() && !l.makeRoom(full, [32]byte{}) {
 		return l.fullError()
 	}
 	l.mark(id, at, until)
 	return nil
 }
 
-// end is Revoke for one session that a user has ended. user is the key of all of that user's.
-func (l *MemoryLedger) end(ctx context.Context, key, user string, at, until time.Time) error {
+// end is Revoke for one session that a user has ended, or, where session is its key, for an identifier it had before. user is the key of all of that user's.
+func (l *MemoryLedger) end(ctx context.Context, key, user, session string, at, until time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("session: ledger: %w", err)
 	}
 	if ends(until) {
 		return nil
 	}
-	id, whose := ledgerKey(key), ledgerKey(user)
+	id, note, room := ledgerKey(key), revocationMark{user: ledgerKey(user)}, l.max-l.max/4
+	if session != "" {
+		note.session, room = ledgerKey(session), l.max-l.max/2
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	full := func() bool { return len(l.entries) >= l.max || l.own >= l.max-l.max/4 }
+	full := func() bool { return len(l.entries) >= l.max || l.own >= room }
 	if _, known := l.entries[id]; !known {
-		if full() && !l.makeRoom(full) {
+		if full() && !l.makeRoom(full, note.session) {
 			return l.fullError()
 		}
-		l.entries[id] = revocationMark{user: whose}
+		l.entries[id] = note
+		if session != "" {
+			l.rotated[note.session]++
+		}
 		l.own++
 	}
 	l.mark(id, at, until)
@@ -114,48 +124,70 @@ func (l *MemoryLedger) RevokedAt(ctx context.Context, keys ...string) (time.Time
 	return latest, nil
 }
 
-// makeRoom drops what has ended, and if that is not enough gathers the notes of who has the most. It looks at every entry: once a second at most when in vain.
-func (l *MemoryLedger) makeRoom(full func() bool) bool {
-	if time.Since(l.tidied) < time.Second {
+// makeRoom drops what has ended. If that is not enough it gathers the notes of the session that was rotated most, and then, for a logout, those of who has the most.
+// rotating is the session that room is wanted for a rotation of, if it is. It looks at every entry: once a second at most when in vain.
+func (l *MemoryLedger) makeRoom(full func() bool, rotating [32]byte) bool {
+	logout, often := rotating == [32]byte{}, l.rotated[rotating] >= gatherFrom
+	tidied := &l.tidied[0]
+	switch {
+	case often: // its tries are not to be in the way of others'
+		tidied = &l.tidied[2]
+	case !logout:
+		tidied = &l.tidied[1]
+	}
+	if time.Since(*tidied) < time.Second {
 		return false
 	}
-	notes := map[[32]byte]int{}
-	var most [32]byte
+	users := map[[32]byte]int{}
+	var most, rotated [32]byte
 	for id, mark := range l.entries {
 		if ends(mark.until) {
 			l.drop(id, mark)
 		} else if mark.user != [32]byte{} {
-			if notes[mark.user]++; notes[mark.user] > notes[most] {
+			if users[mark.user]++; users[mark.user] > users[most] {
 				most = mark.user
 			}
 		}
 	}
-	if full() && notes[most] >= gatherFrom {
-		l.gather(most)
+	for session, n := range l.rotated {
+		if n > l.rotated[rotated] && session != rotating {
+			rotated = session
+		}
+	}
+	if full() && !often && l.rotated[rotated] >= gatherFrom {
+		l.gather(rotated, func(mark revocationMark) bool { return mark.session == rotated })
+	}
+	if full() && logout && users[most] >= gatherFrom {
+		l.gather(most, func(mark revocationMark) bool { return mark.user == most })
 	}
 	if full() {
-		l.tidied = time.Now()
+		*tidied = time.Now()
 		return false
 	}
 	return true
 }
 
-// gather replaces a user's notes by one that ends all that any of them ended, for as long.
-func (l *MemoryLedger) gather(user [32]byte) {
+// gather replaces notes by one under key that ends all that any of them ended, and what they were made by, for as long.
+func (l *MemoryLedger) gather(key [32]byte, of func(revocationMark) bool) {
 	var at, until time.Time
 	for id, mark := range l.entries {
-		if mark.user == user {
+		if of(mark) {
 			at, until = later(at, mark.at), later(until, mark.until)
 			l.drop(id, mark)
 		}
 	}
-	l.mark(user, at, until)
+	l.mark(key, at, until)
 }
 
 func (l *MemoryLedger) drop(id [32]byte, mark revocationMark) {
 	delete(l.entries, id)
 	if mark.user != [32]byte{} {
 		l.own--
+	}
+	if mark.session != [32]byte{} {
+		if l.rotated[mark.session]--; l.rotated[mark.session] == 0 {
+			delete(l.rotated, mark.session)
+		}
 	}
 }
 

@@ -60,18 +60,20 @@ func (m *Manager) EndListed(ctx context.Context, issuer, subject, key string) er
 	}
 	at, owner := Key(raw), m.ownerOf(cmp.Or(issuer, m.client.Issuer()), subject)
 	for range maxMoves {
-		items, err := k.store.get(ctx, at, k.noteKey(at))
-		switch {
-		case err != nil:
+		items, err := k.store.get(ctx, at)
+		if err != nil {
 			return err
-		case items[0].Version != 0 && items[0].Owner == owner:
+		}
+		if items[0].Version != 0 && items[0].Owner == owner {
 			return k.drop(ctx, at)
-		case len(items[1].Data) != len(Key{}): // else the session was rotated after it was listed
+		}
+		to, moved := movedTo(items[0]) // if so, the session was rotated after it was listed
+		if !moved {
 			return ErrNone
 		}
-		at = Key(items[1].Data)
+		at = to
 	}
-	return ErrNone
+	return errTooFar
 }
 
 // Key names the session in the lists of Manager.List; "" where the store keeps none, and right after a login.
@@ -92,26 +94,13 @@ func (s *serverKeeper) list(ctx context.Context, owner Key) ([]Listing, error) {
 	if err != nil {
 		return nil, backendError(ctx, err)
 	}
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	items, err := s.store.get(ctx, keys...)
+	rows, err := s.rowsOf(ctx, owner, keys)
 	if err != nil {
 		return nil, err
 	}
 	var all []Listing
-	var rows []Key
-	for i, item := range items {
-		card, _, ok := splitRow(item.Data)
-		row := &serverRow{}
-		if !ok || item.Owner != owner || s.store.openCard(keys[i], card, row) != nil || ends(row.expires) {
-			continue
-		}
-		rows = append(rows, keys[i])
-		all = append(all, Listing{Key: listingKey(keys[i]), LoginAt: row.made, SeenAt: later(row.made, row.seen), ExpiresAt: row.expires, Device: row.device})
-	}
-	if all, err = s.withoutMoved(ctx, all, rows); err != nil {
-		return nil, err
+	for key, row := range rows {
+		all = append(all, Listing{Key: listingKey(key), LoginAt: row.made, SeenAt: later(row.made, row.seen), ExpiresAt: row.expires, Device: row.device})
 	}
 	slices.SortFunc(all, func(a, b Listing) int { return cmp.Or(b.SeenAt.Compare(a.SeenAt), cmp.Compare(a.Key, b.Key)) })
 	return all, nil

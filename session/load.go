@@ -71,7 +71,7 @@ func (rec *record) refreshedSince(t time.Time) bool {
 	return rec.RefreshedAt > t.Unix() && rec.RefreshedAt <= time.Now().Unix()
 }
 
-// find opens the session of r and checks its ends and the ledger; it writes nothing.
+// find opens the session of r and checks its ends and the ledger; it writes nothing, unless a rotation was cut off.
 func (m *Manager) find(r *http.Request, at time.Time) (*Session, error) {
 	s := &Session{client: m.client, inside: &inside{}}
 	if err := m.keep.load(r, &s.from); err != nil {
@@ -79,6 +79,9 @@ func (m *Manager) find(r *http.Request, at time.Time) (*Session, error) {
 	}
 	if err := m.decode(s.from.data, &s.rec); err != nil {
 		return nil, ErrNone
+	}
+	if err := m.settle(r, s); err != nil {
+		return nil, err
 	}
 	if !m.mayRefresh {
 		s.rec.doWithoutRefresh(m.cfg.OutliveTokens)

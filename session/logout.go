@@ -91,7 +91,11 @@ func (m *Manager) noteEnd(ctx context.Context, rec *record, key string) error {
 		if idle := at.Add(m.cfg.Idle + underWay); m.cfg.Idle > 0 && idle.Before(until) {
 			until = idle
 		}
-		err = own.end(ctx, key, ledgerName("sub", rec.Issuer, rec.Subject), at, until)
+		session := ledgerName("id", "", rec.root())
+		if key == session {
+			session = ""
+		}
+		err = own.end(ctx, key, ledgerName("sub", rec.Issuer, rec.Subject), session, at, until)
 	} else {
 		err = m.ledger.Revoke(ctx, key, at, until)
 	}

@@ -3,209 +3,265 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/latchkey-go/latchkey/rp/store"
 )
 
-// A rotation must not bring back what a logout ends at the same moment, and neither knows of the other. So a rotation notes first where the session is about to go, then makes it
-// there, then gives up the old place by compare-and-swap, and takes back the new one when the old is gone by then. Who ends a session removes it, and looks for such a note afterwards:
-// whichever of the two comes first, one of them removes the new place.
+// A rotation makes the session's new place first, then puts a mark that says where that is over the old one, by compare-and-swap. That swap is the rotation: before it the old cookie
+// opens the session and the new place opens to nobody, after it the other way round. Who ends a session removes its row, or follows the mark that is there instead, so that one of
+// both always finds the other. REFRESH.md has what each crash leaves.
 
-// movedLife is how long the note stays: longer than a login may take that began under the old identifier and replaces the session (Config.AttemptLifetime).
+// movedLife is how long the mark stays: longer than a login may take that began under the old identifier and replaces the session (Config.AttemptLifetime).
 const movedLife = time.Hour + underWay
 
-// maxMoves bounds the rotations of one session that its end looks through: those of the last hour that the one who ends it has slept through.
-const maxMoves = 16
+// maxMoves bounds the rotations of one session, in movedLife, that its end follows.
+const maxMoves = 1000
 
-// movedForm begins the data of an old place; rowForm begins that of a session.
+var errTooFar = fmt.Errorf("session: its identifier was changed more than %d times within the hour; end all sessions of its user with Revoke", maxMoves)
+
+// movedForm begins the data of an old place, before the key of the new one; rowForm begins that of a session.
 const movedForm = 2
 
-func moved(item Item) bool { return len(item.Data) > 0 && item.Data[0] == movedForm }
+// movedTo is where the session has gone that was under item's key.
+func movedTo(item Item) (to Key, moved bool) {
+	if len(item.Data) != 1+len(to) || item.Data[0] != movedForm {
+		return to, false
+	}
+	return Key(item.Data[1:]), true
+}
 
-func (s *serverKeeper) noteKey(key Key) Key { return itemKey("moved", s.name, key[:]) }
-
-// rotate moves the record k was loaded from to a fresh identifier. errConflict: it was changed since; ErrNone: it has ended.
-func (s *serverKeeper) rotate(w http.ResponseWriter, r *http.Request, k *kept, data []byte, expires time.Time) error {
+// rotate moves the record k was loaded from to a fresh identifier. held is the turn of a refresh, where there may be refreshes. errConflict: the record was changed since; ErrNone: it has ended.
+func (s *serverKeeper) rotate(ctx context.Context, w http.ResponseWriter, r *http.Request, k *kept, data []byte, expires time.Time, held *store.Lease) error {
 	h, ok := k.handle.(*serverHandle)
 	if !ok {
 		return ErrNone
 	}
-	ctx := r.Context()
-	c := newServerCookie()
+	c, now := newServerCookie(), time.Now()
 	c.marks = h.cookie.marks
-	old, fresh := s.key(&h.cookie), s.key(&c)
-	if err := s.note(ctx, old, fresh); err != nil {
-		return err
-	}
-	row := *h.row
+	fresh, row := s.key(&c), *h.row
 	// The version goes on, so that notes about the tokens' use that name one mean the same tokens under both identifiers.
-	row.version, row.body, row.expires, row.seen = k.version+1, data, expires, later(h.row.seen, time.Now())
+	row.version, row.body, row.expires, row.seen, row.from = k.version+1, data, expires, later(h.row.seen, now), &h.cookie.id
 	s.endAt(&row, row.seen)
-	if err := s.store.put(ctx, serverKind, s.name, &c, &row, 0); err != nil {
+	until := row.until
+	if most := now.Add(movedLife); most.Before(until) {
+		row.until = most // what a process that dies leaves is soon gone
+	}
+	if err := s.store.put(r.Context(), serverKind, s.name, &c, &row, 0); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		_ = s.store.delete(context.WithoutCancel(ctx), fresh)
-		return err // who asked has left, and would never get the new cookie
-	}
-	gone, err := s.giveUp(ctx, old, k.version)
+	err := s.handOver(ctx, &h.cookie.id, k.version, &c.id, held)
 	switch {
-	case err != nil && gone: // nobody knows, and one of both opens
+	case errors.Is(err, errUnsettled): // one of both opens: the new one can find out
 		s.set(w, s.name, c.text(), expires)
-		return errUnsettled
+		return err
 	case err != nil:
 		_ = s.store.delete(context.WithoutCancel(ctx), fresh) // no browser ever gets its secret
 		return err
+	}
+	row.from, row.until = nil, until
+	if err := s.store.put(context.WithoutCancel(ctx), serverKind, s.name, &c, &row, row.version); errors.Is(err, errConflict) {
+		return ErrNone // ended meanwhile; after another error the first request with the new cookie does it
 	}
 	s.set(w, s.name, c.text(), expires)
 	return nil
 }
 
-// note says where the session of old is about to go. Where it was to go before, in a process that died on the way, nobody has the cookie of.
-func (s *serverKeeper) note(ctx context.Context, old, fresh Key) error {
-	key := s.noteKey(old)
-	items, err := s.store.get(ctx, key)
+// handOver makes the place of the identifier to that of the session, which is that of from at version. Errors are those of rotate, and errUnsettled.
+func (s *serverKeeper) handOver(ctx context.Context, from *[16]byte, version uint64, to *[16]byte, held *store.Lease) error {
+	if held != nil { // right before the swap: who sleeps for longer than the lease lives, and wakes up here, finds what others have noted
+		if err := reserve(ctx, held); err != nil {
+			return err
+		}
+		if err := held.Carry(ctx, s.intentOf(to), version+1); err != nil {
+			return backendError(ctx, err)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return errBusy // who asked has left, and would never get the new cookie
+	}
+	return s.giveUp(ctx, s.keyOf(from), version, s.keyOf(to))
+}
+
+// giveUp replaces what is under old at version by a mark that it is at to. errConflict: another version is there; ErrNone: nothing is, or another mark;
+// errUnsettled: nobody knows.
+func (s *serverKeeper) giveUp(ctx context.Context, old Key, version uint64, to Key) error {
+	ctx = context.WithoutCancel(ctx)
+	mark := Item{Data: append([]byte{movedForm}, to[:]...), Version: store.RandomVersion(), Expires: time.Now().Add(movedLife)}
+	limited, cancel := call(ctx)
+	defer cancel()
+	err := s.store.backend.Put(limited, old, mark, version)
+	if err == nil {
+		return nil
+	}
+	conflict := errors.Is(err, ErrConflict)
+	items, unread := s.store.get(ctx, old)
+	if unread != nil {
+		if conflict {
+			return unread
+		}
+		return errUnsettled
+	}
+	at, moved := movedTo(items[0])
+	switch {
+	case moved && at == to:
+		return nil
+	case moved, items[0].Version == 0:
+		return ErrNone
+	case conflict:
+		return errConflict
+	}
+	return backendError(ctx, err)
+}
+
+// settle finds out about a session whose rotation was cut off between the swap and what follows it, or just before: a row that is on its way opens when its old place says so, and not before.
+func (m *Manager) settle(r *http.Request, s *Session) error {
+	h, ok := s.from.handle.(*serverHandle)
+	if !ok || h.row.from == nil {
+		return nil
+	}
+	k, ok := m.keep.(*serverKeeper)
+	if !ok {
+		return ErrNone
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), rotateWait)
+	defer cancel()
+	old, fresh := k.keyOf(h.row.from), k.key(&h.cookie)
+	items, err := k.store.get(ctx, old)
 	if err != nil {
 		return err
 	}
-	limited, cancel := call(ctx)
-	defer cancel()
-	err = s.store.backend.Put(limited, key, Item{Data: fresh[:], Version: store.RandomVersion(), Expires: time.Now().Add(movedLife)}, items[0].Version)
-	switch {
-	case errors.Is(err, ErrConflict):
-		return errConflict // another rotation
-	case err != nil:
-		return backendError(ctx, err)
+	if to, moved := movedTo(items[0]); moved && to != fresh || !moved && items[0].Version != h.row.version-1 {
+		return ErrNone // ended, rotated by another, or gone on under the old identifier
+	} else if !moved {
+		if err := m.finishRotation(ctx, k, s, h); err != nil {
+			return err
+		}
 	}
+	row := *h.row
+	row.from, row.body = nil, nil // the body stays as it is sealed
+	k.endAt(&row, later(row.made, row.seen))
+	switch err := k.store.put(ctx, serverKind, k.name, &h.cookie, &row, row.version); {
+	case errors.Is(err, errConflict):
+		return k.missed(ctx, fresh, row.version)
+	case err != nil:
+		return err
+	}
+	row.body = h.row.body
+	h.row = &row
 	return nil
 }
 
-// giveUp replaces what is under old at version by nothing that opens, and removes that. errConflict: another version is there; ErrNone: nothing is.
-// gone with another error: it may have happened.
-func (s *serverKeeper) giveUp(ctx context.Context, old Key, version uint64) (gone bool, err error) {
-	ctx = context.WithoutCancel(ctx)
-	mark := Item{Data: []byte{movedForm}, Version: store.RandomVersion(), Expires: time.Now().Add(afterEnd)}
-	limited, cancel := call(ctx)
-	defer cancel()
-	err = s.store.backend.Put(limited, old, mark, version)
-	if err != nil {
-		items, unread := s.store.get(ctx, old)
-		switch {
-		case unread != nil:
-			return !errors.Is(err, ErrConflict), backendError(ctx, err)
-		case items[0].Version == mark.Version && moved(items[0]):
-		case items[0].Version == 0, moved(items[0]):
-			return false, ErrNone
-		case errors.Is(err, ErrConflict):
-			return false, errConflict
-		default:
-			return false, backendError(ctx, err)
-		}
+// missed is what a write has met: a request beside this one that did the same and went on, or the session's end.
+func (s *serverKeeper) missed(ctx context.Context, key Key, version uint64) error {
+	items, err := s.store.get(ctx, key)
+	switch {
+	case err != nil:
+		return err
+	case items[0].Version > version:
+		return errBusy
 	}
-	_ = s.store.backend.Delete(limited, old, mark.Version) // it ends by itself
-	return true, nil
+	return ErrNone
+}
+
+// finishRotation is the swap, after an outage.
+func (m *Manager) finishRotation(ctx context.Context, k *serverKeeper, s *Session, h *serverHandle) (err error) {
+	var held *store.Lease
+	if s.CanRefresh() {
+		held = k.leaseFor(h.row.from, h.row.version-1, s.from.expires, m.log)
+		if err := take(ctx, held); errors.Is(err, errConflict) {
+			return ErrNone
+		} else if err != nil {
+			return err
+		}
+		err = errUnsettled // should the backend panic
+		defer func() { giveBackTurn(ctx, held, err) }()
+	}
+	// What was carried the first time is there.
+	if err = k.handOver(ctx, h.row.from, h.row.version-1, &h.cookie.id, held); errors.Is(err, errConflict) {
+		err = ErrNone
+	}
+	return err
 }
 
 // drop ends the session under key, and where it has moved since.
 func (s *serverKeeper) drop(ctx context.Context, key Key) error {
 	for range maxMoves {
-		if err := s.store.delete(ctx, key); err != nil {
-			return err
-		}
-		items, err := s.store.get(ctx, s.noteKey(key))
+		items, err := s.store.get(ctx, key)
 		if err != nil {
 			return err
 		}
-		if len(items[0].Data) != len(Key{}) {
+		if items[0].Version == 0 {
 			return nil
 		}
-		key = Key(items[0].Data)
+		if to, moved := movedTo(items[0]); moved {
+			key = to
+			continue
+		}
+		// At its version, since a rotation may be faster; looking again tells.
+		if err := s.store.deleteAt(ctx, key, items[0].Version); err != nil {
+			return err
+		}
+		if row := s.card(key, items[0]); row != nil && row.from != nil {
+			key = s.keyOf(row.from) // which opens it, if the rotation is not done
+		}
 	}
-	return nil
+	return errTooFar
 }
 
-// withoutMoved takes the old places out of a list that was made while a session was at both.
-func (s *serverKeeper) withoutMoved(ctx context.Context, all []Listing, rows []Key) ([]Listing, error) {
-	if len(all) < 2 {
-		return all, nil
+// card is what item says of a session to who has no cookie; nil: it is none.
+func (s *serverKeeper) card(key Key, item Item) *serverRow {
+	sealed, _, ok := splitRow(item.Data)
+	row := &serverRow{}
+	if !ok || s.store.openCard(key, sealed, row) != nil || ends(row.expires) {
+		return nil
 	}
-	notes, listed := make([]Key, len(all)), map[Key]bool{}
-	for i, row := range rows {
-		notes[i], listed[row] = s.noteKey(row), true
+	return row
+}
+
+// rowsOf are the sessions of owner among keys, each once: those that are on their way at their old place until that is given up, and those that have moved since keys were listed where they are now.
+func (s *serverKeeper) rowsOf(ctx context.Context, owner Key, keys []Key) (map[Key]*serverRow, error) {
+	rows, away, reached := map[Key]*serverRow{}, map[Key]*[16]byte{}, map[Key]bool{}
+	for hops := 0; len(keys) > 0 && hops < maxMoves; hops++ {
+		items, err := s.store.get(ctx, keys...)
+		if err != nil {
+			return nil, err
+		}
+		var next []Key
+		for i, item := range items {
+			if to, moved := movedTo(item); moved {
+				reached[to] = true
+				next = append(next, to)
+			} else if row := s.card(keys[i], item); row != nil && item.Owner == owner {
+				rows[keys[i]] = row
+				if row.from != nil {
+					away[keys[i]] = row.from
+				}
+			}
+		}
+		keys = next
 	}
-	items, err := s.store.get(ctx, notes...)
+	var olds, freshes []Key
+	for fresh, from := range away {
+		if !reached[fresh] {
+			olds, freshes = append(olds, s.keyOf(from)), append(freshes, fresh)
+		}
+	}
+	if len(olds) == 0 {
+		return rows, nil
+	}
+	items, err := s.store.get(ctx, olds...)
 	if err != nil {
 		return nil, err
 	}
-	at := -1
-	return slices.DeleteFunc(all, func(Listing) bool {
-		at++
-		return len(items[at].Data) == len(Key{}) && listed[Key(items[at].Data)]
-	}), nil
-}
-
-// memoryMoves are the notes of a MemoryStore, which moves a session in one step under their lock.
-type memoryMoves struct {
-	mu    sync.Mutex
-	to    map[keptID]memoryMove
-	order []keptID // the oldest first
-}
-
-type memoryMove struct {
-	to    keptID
-	until time.Time
-}
-
-// maxMemoryMoves bounds the notes; the oldest make room.
-const maxMemoryMoves = 100_000
-
-// note is called with the lock held.
-func (m *memoryMoves) note(from, to keptID) {
-	if m.to == nil {
-		m.to = make(map[keptID]memoryMove)
-	}
-	for len(m.order) > 0 && (len(m.order) >= maxMemoryMoves || ends(m.to[m.order[0]].until)) {
-		delete(m.to, m.order[0])
-		m.order = m.order[1:]
-	}
-	if _, known := m.to[from]; !known {
-		m.order = append(m.order, from)
-	}
-	m.to[from] = memoryMove{to, time.Now().Add(movedLife)}
-}
-
-func (m *memoryMoves) of(from keptID) (to keptID, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	move, ok := m.to[from]
-	return move.to, ok && !ends(move.until)
-}
-
-// rotate moves the record k was loaded from to a fresh identifier. errConflict: it was changed since; ErrNone: it has ended.
-func (m *memoryKeeper) rotate(w http.ResponseWriter, k *kept, data []byte, expires time.Time) error {
-	text, fresh := newSecret()
-	switch err := m.store.table.move(m.kind(), k.id, fresh, k.version, slices.Clone(data), expires); {
-	case errors.Is(err, errNoRecord):
-		return loadError(err)
-	case err != nil:
-		return err
-	}
-	m.set(w, m.name, text, expires)
-	return nil
-}
-
-// drop ends the session under key, and where it has moved since.
-func (m *memoryKeeper) drop(key keptID) {
-	for range maxMoves {
-		m.store.table.remove(m.kind(), key)
-		to, ok := m.store.table.moves.of(key)
-		if !ok {
-			return
+	for i, item := range items {
+		if to, moved := movedTo(item); moved && to == freshes[i] {
+			delete(rows, olds[i]) // it was there a moment ago
+		} else {
+			delete(rows, freshes[i])
 		}
-		key = to
 	}
+	return rows, nil
 }

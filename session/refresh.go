@@ -39,7 +39,7 @@ func (f *refresher) fly(ctx context.Context, r *http.Request, flight *flight, k 
 		release()
 	}
 	f.land(flight, unsaved == nil)
-	if flight.over && flight.rec.RefreshToken != "" {
+	if flight.over && flight.rec.RefreshToken != "" && !errors.Is(flight.err, errMoved) { // the rotated session lives on what was granted
 		contained(ctx, f.m.log, func() { f.m.revokeTokens(ctx, &flight.rec) }) // the logout that came between could not know it
 	}
 	if unsaved != nil {
@@ -204,6 +204,11 @@ func (f *refresher) save(r *http.Request, flight *flight, k *kept, rec record) (
 		switch {
 		case err == nil:
 			flight.cookies = made.h
+			return nil
+		case errors.Is(err, errMoved):
+			// This process was believed dead. What came is for nobody: only the new cookie opens the session now.
+			f.m.log.LogAttrs(r.Context(), slog.LevelWarn, "session: renewed tokens are lost, the session was rotated while this process was stopped", slog.String("session", shortID(&rec)))
+			flight.err, flight.over = errMoved, true
 			return nil
 		case errors.Is(err, errNoRecord):
 			// Logged out meanwhile: what came is not for anyone. A removed session is never revived.

@@ -208,42 +208,63 @@ func (m *Manager) rotateShared(ctx context.Context, w http.ResponseWriter, r *ht
 
 // rotateRow is one try. errConflict: a refresh was faster.
 func (m *Manager) rotateRow(ctx context.Context, w http.ResponseWriter, r *http.Request, k *serverKeeper, s *Session) (err error) {
+	var held *store.Lease
 	if s.CanRefresh() {
-		held := k.leaseOf(&s.from, m.log)
-		if held == nil {
+		if held = k.leaseOf(&s.from, m.log); held == nil {
 			return ErrNone
 		}
-		switch turn, _, err := held.Take(ctx); {
-		case ctx.Err() != nil && err != nil:
-			return errBusy
-		case err != nil:
-			return backendError(ctx, err)
-		case turn == store.Newer:
-			return errConflict
-		case turn == store.Gone:
-			return ErrNone
-		case turn != store.Held:
-			return errBusy
+		if err := take(ctx, held); err != nil {
+			return err
 		}
-		err = errBusy // should the backend panic
-		// A note that stays keeps a replica that fell asleep before its own from sending a token whose answer it could not save any more.
-		defer func() { held.Release(ctx, err == nil || errors.Is(err, errUnsettled), time.Time{}) }()
-		turn, _, noted := held.Intend(ctx)
-		switch {
-		case errors.Is(noted, ErrConflict):
-			return errBusy
-		case ctx.Err() != nil && noted != nil:
-			return errBusy
-		case noted != nil:
-			return backendError(ctx, noted)
-		case turn == store.Newer, turn == store.Gone:
-			return errConflict
-		case turn != store.Held:
-			return errOutcomeUnknown
-		}
+		err = errUnsettled // should the backend panic
+		defer func() { giveBackTurn(ctx, held, err) }()
 	}
 	next := s.rec.rotated()
-	return k.rotate(w, r, &s.from, m.encode(next), unix(next.ExpiresAt))
+	err = k.rotate(ctx, w, r, &s.from, m.encode(next), unix(next.ExpiresAt), held)
+	return err
+}
+
+// take gets the turn to change what held is for.
+func take(ctx context.Context, held *store.Lease) error {
+	switch turn, _, err := held.Take(ctx); {
+	case ctx.Err() != nil && err != nil:
+		return errBusy
+	case err != nil:
+		return backendError(ctx, err)
+	case turn == store.Newer:
+		return errConflict
+	case turn == store.Gone:
+		return ErrNone
+	case turn != store.Held:
+		return errBusy
+	}
+	return nil
+}
+
+// reserve waits for a process that died in a refresh, and keeps one that is asleep from sending a token whose answer it could not save any more.
+func reserve(ctx context.Context, held *store.Lease) error {
+	switch turn, err := held.Reserve(ctx); {
+	case errors.Is(err, ErrConflict):
+		return errBusy
+	case ctx.Err() != nil && err != nil:
+		return errBusy
+	case err != nil:
+		return backendError(ctx, err)
+	case turn == store.Newer, turn == store.Gone:
+		return errConflict
+	case turn != store.Held:
+		return errOutcomeUnknown
+	}
+	return nil
+}
+
+// giveBackTurn ends take. The note of reserve stays for a while when the session has moved, and until the session's end when nobody knows.
+func giveBackTurn(ctx context.Context, held *store.Lease, err error) {
+	if errors.Is(err, errUnsettled) {
+		held.Abandon(ctx)
+		return
+	}
+	held.Release(ctx, err == nil, time.Time{})
 }
 
 // madeRequest is r as a browser would send it that has got made.

@@ -45,7 +45,9 @@ const serverKind = "session"
 // maxDevice is how much of a User-Agent is kept, in bytes.
 const maxDevice = 200
 
-func (s *serverKeeper) key(c *serverCookie) Key { return itemKey(serverKind, s.name, c.id[:]) }
+func (s *serverKeeper) key(c *serverCookie) Key { return s.keyOf(&c.id) }
+
+func (s *serverKeeper) keyOf(id *[16]byte) Key { return itemKey(serverKind, s.name, id[:]) }
 
 func (s *serverKeeper) load(r *http.Request, k *kept) error {
 	text, ok := readCookie(r, s.name)
@@ -127,6 +129,7 @@ func (s *serverKeeper) update(w http.ResponseWriter, r *http.Request, k *kept, d
 	}
 	row := *h.row
 	row.version, row.body, row.expires, row.seen = k.version+1, data, expires, later(h.row.seen, time.Now())
+	row.from = nil
 	s.endAt(&row, row.seen)
 	switch err := s.store.put(r.Context(), serverKind, s.name, &h.cookie, &row, k.version); {
 	case errors.Is(err, errConflict):
@@ -134,8 +137,11 @@ func (s *serverKeeper) update(w http.ResponseWriter, r *http.Request, k *kept, d
 		switch {
 		case err != nil:
 			return err
-		case items[0].Version == 0 || moved(items[0]):
+		case items[0].Version == 0:
 			return errNoRecord
+		}
+		if _, moved := movedTo(items[0]); moved {
+			return errMoved
 		}
 		return errConflict
 	case err != nil:
@@ -153,7 +159,7 @@ func (s *serverKeeper) touch(_ http.ResponseWriter, r *http.Request, k *kept, t 
 		return nil
 	}
 	row := *h.row
-	row.seen, row.body = t, nil // the body stays as it is sealed
+	row.seen, row.body, row.from = t, nil, nil // the body stays as it is sealed
 	s.endAt(&row, t)
 	// The version stays, so that a refresh under way in another process loses nothing by this; of two touches either will do.
 	if err := s.store.put(r.Context(), serverKind, s.name, &h.cookie, &row, k.version); err != nil && !errors.Is(err, errConflict) {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -23,17 +24,24 @@ type serverRow struct {
 	device  string    // the User-Agent it was made with, shortened
 	body    []byte    // the record, opened
 	sealed  []byte    // the body, sealed; what a touch writes again
+	from    *[16]byte // the identifier that a rotation is about to give up for this one; nil: none, or it is done
 }
 
-// Data of an item: form, length of the sealed card (2 bytes), the sealed card, the sealed body.
+// Data of an item: form, length of the sealed card (2 bytes), the sealed card, the sealed body. A card: form, the three times, and the device; behind the form of one that is on
+// its way, the identifier that it comes from.
 const (
 	rowForm   = 1
+	wayForm   = 2
 	rowHeader = 3
 	cardSize  = 1 + 3*8 // and the device
 )
 
 func (row *serverRow) appendCard(b []byte) []byte {
-	b = append(b, rowForm)
+	if row.from != nil {
+		b = append(append(b, wayForm), row.from[:]...)
+	} else {
+		b = append(b, rowForm)
+	}
 	for _, t := range []time.Time{row.made, row.seen, row.expires} {
 		n := int64(0)
 		if !t.IsZero() {
@@ -45,7 +53,13 @@ func (row *serverRow) appendCard(b []byte) []byte {
 }
 
 func (row *serverRow) parseCard(b []byte) bool {
-	if len(b) < cardSize || b[0] != rowForm {
+	if len(b) > len(row.from) && b[0] == wayForm {
+		row.from = (*[16]byte)(bytes.Clone(b[1:]))
+		b = b[len(row.from):]
+	} else if len(b) > 0 && b[0] != rowForm {
+		return false
+	}
+	if len(b) < cardSize {
 		return false
 	}
 	for i, t := range []*time.Time{&row.made, &row.seen, &row.expires} {
@@ -187,10 +201,13 @@ func (s *ServerStore) sweep(ctx context.Context) {
 	}()
 }
 
-func (s *ServerStore) delete(ctx context.Context, key Key) error {
+func (s *ServerStore) delete(ctx context.Context, key Key) error { return s.deleteAt(ctx, key, 0) }
+
+// deleteAt removes what is under key at version, if that is there.
+func (s *ServerStore) deleteAt(ctx context.Context, key Key, version uint64) error {
 	limited, cancel := call(ctx)
 	defer cancel()
-	if err := s.backend.Delete(limited, key, 0); err != nil {
+	if err := s.backend.Delete(limited, key, version); err != nil {
 		return backendError(ctx, err)
 	}
 	return nil

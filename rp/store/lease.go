@@ -152,36 +152,64 @@ func (l *Lease) acquire(ctx context.Context) error {
 // one was asleep: the record is looked at again for a time, and then it is spent once more (again is true), which a provider with a time of grace answers as before, and any other refuses.
 // An error that is ErrConflict: somebody else is at it.
 func (l *Lease) Intend(ctx context.Context) (turn Turn, again bool, err error) {
+	turn, before, err := l.intend(ctx, 1)
+	return turn, before > 0, err
+}
+
+// Reserve is Intend for who is about to put the record elsewhere, and spends nothing: its note keeps a process that was asleep since it looked at the record from spending it, and
+// counts as no try. What is counted goes along with Carry.
+func (l *Lease) Reserve(ctx context.Context) (turn Turn, err error) {
+	turn, _, err = l.intend(ctx, 0)
+	return turn, err
+}
+
+// Carry notes for version of a record that nobody else knows yet how often what it holds was about to be spent before Reserve.
+func (l *Lease) Carry(ctx context.Context, intent Key, version uint64) error {
+	if len(l.note) != noteSize || l.note[8] == 0 {
+		return nil
+	}
+	note := append(binary.BigEndian.AppendUint64(nil, version), l.note[8:]...)
+	return l.put(ctx, intent, Item{Data: note, Version: RandomVersion(), Expires: l.expires}, 0)
+}
+
+// noteSize: the version, how often it was about to be spent, and when last, in Unix milliseconds.
+const noteSize = 8 + 1 + 8
+
+// intend notes tries more than there were before.
+func (l *Lease) intend(ctx context.Context, tries int) (turn Turn, before int, err error) {
 	// The note is read first: whoever has spent the record since then has put another in its place, and the Put below fails.
 	items, err := l.get(ctx, l.intent, l.record)
 	switch {
 	case err != nil:
-		return 0, false, err
+		return 0, 0, err
 	case items[1].Version == 0:
-		return Gone, false, nil
+		return Gone, 0, nil
 	case items[1].Version != l.version: // its note may have gone since the caller looked
-		return Newer, false, nil
+		return Newer, 0, nil
 	}
-	before, at := 0, items[0].Version
-	if d := items[0].Data; len(d) == 17 && binary.BigEndian.Uint64(d) == l.version {
+	at, noted := items[0].Version, time.Now()
+	if d := items[0].Data; len(d) == noteSize && binary.BigEndian.Uint64(d) == l.version && d[8] > 0 {
 		before = int(d[8])
-		noted := time.UnixMilli(int64(binary.BigEndian.Uint64(d[9:])))
+		noted = time.UnixMilli(int64(binary.BigEndian.Uint64(d[9:])))
 		if turn, err := l.outwait(ctx, before, noted.Add(leaseLife+settleTime)); err != nil || turn != Held {
-			return turn, false, err
+			return turn, 0, err
 		}
 		l.prior = d
 	}
 	// Only now, right before it is spent: a process that dies while it waits has spent nothing.
-	note := append(binary.BigEndian.AppendUint64(nil, l.version), byte(before+1))
-	note = binary.BigEndian.AppendUint64(note, uint64(time.Now().UnixMilli()))
+	if tries > 0 {
+		noted = time.Now()
+	}
+	note := append(binary.BigEndian.AppendUint64(nil, l.version), byte(before+tries))
+	note = binary.BigEndian.AppendUint64(note, uint64(noted.UnixMilli()))
 	err = l.put(ctx, l.intent, Item{Data: note, Version: l.holder, Expires: l.expires}, at)
 	if !errors.Is(err, ErrConflict) {
 		l.note = note // after another error it may be there all the same, of what was never spent: Release takes it away
 	}
 	if err != nil {
-		return 0, false, err
+		return 0, 0, err
 	}
-	return Held, before > 0, nil
+	return Held, before, nil
 }
 
 // outwait waits for the one who left a note to save after all. An error: the record could not be read, so that nobody knows.
@@ -220,6 +248,12 @@ func (l *Lease) Release(ctx context.Context, spent bool, retryAt time.Time) {
 		_ = l.put(ctx, l.key, Item{Data: leaseFailed, Version: RandomVersion(), Expires: retryAt}, l.holder)
 		return
 	}
+	l.drop(ctx, l.key, l.holder)
+}
+
+// Abandon gives the lease back, and leaves the note: nobody knows whether the record is still there.
+func (l *Lease) Abandon(ctx context.Context) {
+	l.stop()
 	l.drop(ctx, l.key, l.holder)
 }
 
