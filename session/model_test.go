@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// verify runs the model of testdata/refresh.pml through every interleaving and returns what spin found.
-func verify(t *testing.T, defines ...string) (failed bool, report string) {
+// verify runs a model of testdata through every interleaving and returns what spin found.
+func verify(t *testing.T, name string, defines ...string) (failed bool, report string) {
 	t.Helper()
 	dir := t.TempDir()
-	model, err := filepath.Abs("testdata/refresh.pml")
+	model, err := filepath.Abs("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestTheModelHolds(t *testing.T) {
 				name := fmt.Sprintf("crashes=%d pauses=%d grace=%d", crashes, pauses, grace)
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					if failed, report := verify(t, fmt.Sprintf("-DCRASHES=%d", crashes), fmt.Sprintf("-DPAUSES=%d", pauses), fmt.Sprintf("-DGRACE=%d", grace)); failed {
+					if failed, report := verify(t, "refresh.pml", fmt.Sprintf("-DCRASHES=%d", crashes), fmt.Sprintf("-DPAUSES=%d", pauses), fmt.Sprintf("-DGRACE=%d", grace)); failed {
 						t.Error(report)
 					}
 				})
@@ -74,7 +74,55 @@ func TestTheModelWouldNotice(t *testing.T) {
 	} {
 		t.Run("without "+broken, func(t *testing.T) {
 			t.Parallel()
-			if failed, report := verify(t, defines...); !failed {
+			if failed, report := verify(t, "refresh.pml", defines...); !failed {
+				t.Error(report)
+			}
+		})
+	}
+}
+
+// TestTheRotationModelHolds walks through rotations beside refreshes, logouts and each other, with deaths, lost leases and outages.
+func TestTheRotationModelHolds(t *testing.T) {
+	needSpin(t)
+	for _, defines := range []string{
+		"-DROTATORS=2 -DLOGOUTS=1",
+		"-DCRASHES=1",
+		"-DCRASHES=2",
+		"-DPAUSES=1",
+		"-DOUTAGES=1",
+		"-DROTATORS=2 -DCRASHES=1 -DGRACE=1",
+		"-DROTATORS=2 -DPAUSES=1 -DGRACE=1",
+		"-DROTATORS=2 -DLOGOUTS=1 -DCRASHES=1",
+		"-DROTATORS=2 -DLOGOUTS=1 -DPAUSES=1",
+		"-DREFRESHERS=2 -DCRASHES=1 -DPAUSES=1",
+		"-DREFRESHERS=2 -DCRASHES=2",
+		"-DOUTAGES=2 -DCRASHES=1",
+		"-DOUTAGES=2 -DPAUSES=1 -DGRACE=1",
+		"-DOUTAGES=1 -DLOGOUTS=1 -DCRASHES=1",
+	} {
+		t.Run(defines, func(t *testing.T) {
+			t.Parallel()
+			if failed, report := verify(t, "rotate.pml", strings.Fields(defines)...); failed {
+				t.Error(report)
+			}
+		})
+	}
+}
+
+// TestTheRotationModelWouldNotice takes one step out at a time, as TestTheModelWouldNotice does.
+func TestTheRotationModelWouldNotice(t *testing.T) {
+	needSpin(t)
+	for broken, defines := range map[string]string{
+		"the logout's second look":              "-DBROKEN=1 -DLOGOUTS=1 -DREFRESHERS=0",
+		"the compare-and-swap":                  "-DBROKEN=2 -DROTATORS=2 -DPAUSES=1",
+		"the look at the old place":             "-DBROKEN=3 -DOUTAGES=1",
+		"the turn of a refresh":                 "-DBROKEN=4",
+		"the count of tries":                    "-DBROKEN=5 -DCRASHES=2",
+		"a note of its own that counts as none": "-DBROKEN=6 -DROTATORS=2 -DCRASHES=2 -DREFRESHERS=0",
+	} {
+		t.Run("without "+broken, func(t *testing.T) {
+			t.Parallel()
+			if failed, report := verify(t, "rotate.pml", strings.Fields(defines)...); !failed {
 				t.Error(report)
 			}
 		})
