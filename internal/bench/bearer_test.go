@@ -108,6 +108,10 @@ func BenchmarkBearerParallel(b *testing.B) {
 		raw := is.token(nil)
 		b.Run(alg+"/floor: sha256 and the bare signature check", func(b *testing.B) { parallel(b, is.bare(raw)) })
 		all := contenders(b, is)
+		cold := verifier(b, is, bearer.Cache{Off: true})
+		b.Run(alg+"/latchkey, claims not decoded", func(b *testing.B) {
+			parallel(b, func() error { _, err := cold.Verify(context.Background(), raw); return err })
+		})
 		for _, name := range sortedNames(all) {
 			judge := all[name]
 			b.Run(alg+"/"+name, func(b *testing.B) {
