@@ -256,7 +256,7 @@ func (c *Client) FinishBackchannel(ctx context.Context, l *BackchannelLogin) (*T
 	if err != nil {
 		return nil, err
 	}
-	t, err := c.verifyLate(ctx, md, tok, expected{also: func(t *verifiedJWT, id *IDToken) error { return l.check(t, id) }})
+	t, err := c.verifyLate(ctx, md, tok, expected{also: func(t *verifiedJWT, id *IDToken) error { return l.check(t, id, tok.RefreshToken) }})
 	if err != nil {
 		return nil, err
 	}
@@ -284,13 +284,16 @@ func (l *BackchannelLogin) complete(t *Tokens) (*Tokens, error) {
 	return t, nil
 }
 
-// check is what a backchannel login demands of its ID token, past what every grant does: the user hinted at, and the acr.
-func (l *BackchannelLogin) check(t *verifiedJWT, id *IDToken) error {
+// check is what a backchannel login demands of its ID token, past what every grant does: the user hinted at, the acr, and that it names no other request or refresh token.
+func (l *BackchannelLogin) check(t *verifiedJWT, id *IDToken, refreshToken string) error {
 	if l.Subject != "" && id.Subject != l.Subject {
 		return t.fail("sub", "that of the ID token hint", "another user")
 	}
 	if len(l.ACRValues) > 0 && !slices.Contains(l.ACRValues, id.ACR) {
 		return t.fail("acr", "one of "+quoteAll(l.ACRValues), strconv.Quote(printable(id.ACR, 64)))
+	}
+	if err := t.checkHash(rtHashClaim, refreshToken); err != nil {
+		return err
 	}
 	return l.checkRequestID(t)
 }

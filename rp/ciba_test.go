@@ -2,6 +2,8 @@ package rp_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -271,6 +273,36 @@ func TestPushedTokensThatAreNotBoundAreRefused(t *testing.T) {
 	}
 }
 
+// "expiry" is no member of a token answer: x/oauth2's own form of a token has one, which nobody but its storage may write.
+func TestPushedTokensEndWhenExpiresInSays(t *testing.T) {
+	for name, body := range map[string]func(map[string]any){
+		"a far expiry":         func(m map[string]any) { m["expiry"] = "2999-01-01T00:00:00Z" },
+		"one in other letters": func(m map[string]any) { m["Expiry"] = "2999-01-01T00:00:00Z" },
+		"one that is no time":  func(m map[string]any) { m["expiry"] = 7 },
+	} {
+		s := newShop(t, rp.Push)
+		l := s.pushed(t)
+		var m map[string]any
+		if err := json.Unmarshal(s.body, &m); err != nil {
+			t.Fatal(err)
+		}
+		for _, lasts := range []bool{true, false} {
+			if body(m); !lasts {
+				delete(m, "expires_in")
+			}
+			raw, _ := json.Marshal(m)
+			tokens, err := s.client.FinishPush(t.Context(), l, raw)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if end := tokens.OAuth2.Expiry; end.IsZero() == lasts || time.Until(end) > 25*time.Hour {
+				t.Errorf("%s, expires_in %t: ends %s", name, lasts, end)
+			}
+		}
+	}
+}
+
 func TestANotificationThatIsNoneOfThisLoginsIsRefused(t *testing.T) {
 	s := newShop(t, rp.Push)
 	l := s.pushed(t)
@@ -444,6 +476,28 @@ func TestAPolledIDTokenThatNamesAnotherRequestIsRefused(t *testing.T) {
 	})
 }
 
+func TestAPolledIDTokenOfAnotherRefreshTokenIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rtHash = "urn:openid:params:jwt:claim:rt_hash"
+		s := newShop(t, rp.Poll)
+		for _, right := range []bool{true, false} {
+			l := s.begin(t, rp.BackchannelRequest{})
+			s.ApproveBackchannel(t.Context(), "alice")
+			s.FaultTimes(rptest.Token, rptest.ModifyJSON(func(m map[string]any) { m["refresh_token"] = "r" }), 1)
+			sum := sha256.Sum256([]byte("r"))
+			s.TokenFaultTimes(1, func(j *rptest.JWT) {
+				if j.Claims[rtHash] = "another"; right {
+					j.Claims[rtHash] = base64.RawURLEncoding.EncodeToString(sum[:16])
+				}
+			})
+			_, err := s.client.FinishBackchannel(t.Context(), l)
+			if e, ok := errors.AsType[*rp.TokenError](err); right != (err == nil) || !right && (!ok || e.Check != rtHash) {
+				t.Errorf("right %t: %v", right, err)
+			}
+		}
+	})
+}
+
 func TestABackchannelRequestIsCheckedBeforeItIsSent(t *testing.T) {
 	s := newShop(t, rp.Poll)
 	for _, x := range []struct {
@@ -561,6 +615,7 @@ func FuzzFinishPush(f *testing.F) {
 	f.Add([]byte(`{"auth_req_id":"a","access_token":"t","token_type":"Bearer","expires_in":3600,"refresh_token":"r","id_token":"e30.e30.e30"}`))
 	f.Add([]byte(`{"auth_req_id":"a","error":"access_denied","error_description":"no"}`))
 	f.Add([]byte(`{"auth_req_id":"a"}`))
+	f.Add([]byte(`{"auth_req_id":"a","access_token":"t","token_type":"Bearer","expiry":7,"expires_in":"3600","scope":["openid"],"error":null}`))
 	p := newOP()
 	c := p.client(f)
 	l := &rp.BackchannelLogin{AuthReqID: "a", NotificationToken: "n", Delivery: rp.Push, Expires: time.Now().Add(time.Hour), Issuer: testIssuer, ClientID: testClient}

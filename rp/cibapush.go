@@ -73,9 +73,13 @@ func pushed(body []byte, now time.Time, secrets ...string) (*oauth2.Token, error
 		return nil, &ProviderError{Endpoint: "notification", Err: err}
 	}
 	var extra map[string]any
+	// Not into an oauth2.Token, whose own JSON has an "expiry" that is no member of a token answer.
 	var n struct {
-		oauth2.Token
-		Error json.RawMessage `json:"error"`
+		AccessToken  string          `json:"access_token"`
+		TokenType    string          `json:"token_type"`
+		RefreshToken string          `json:"refresh_token"`
+		ExpiresIn    int64           `json:"expires_in"`
+		Error        json.RawMessage `json:"error"`
 	}
 	if err := errors.Join(json.Unmarshal(clean, &extra), json.Unmarshal(clean, &n)); err != nil {
 		return nil, &ProviderError{Endpoint: "notification", Err: errors.New("the tokens can't be read")}
@@ -83,10 +87,11 @@ func pushed(body []byte, now time.Time, secrets ...string) (*oauth2.Token, error
 	if n.Error != nil {
 		return nil, providerError("notification", &fetch.Response{Body: clean}, secrets...)
 	}
+	tok := &oauth2.Token{AccessToken: n.AccessToken, TokenType: n.TokenType, RefreshToken: n.RefreshToken, ExpiresIn: n.ExpiresIn}
 	if n.ExpiresIn > 0 {
-		n.Expiry = now.Add(time.Duration(n.ExpiresIn) * time.Second)
+		tok.Expiry = now.Add(time.Duration(n.ExpiresIn) * time.Second)
 	}
-	return n.Token.WithExtra(extra), nil
+	return tok.WithExtra(extra), nil
 }
 
 // checkPushed: these tokens have not come from the token endpoint over TLS, so their ID token alone says that they belong together.
@@ -100,8 +105,5 @@ func (l *BackchannelLogin) checkPushed(t *verifiedJWT, id *IDToken, refreshToken
 			return err
 		}
 	}
-	if err := t.checkHash(rtHashClaim, refreshToken); err != nil {
-		return err
-	}
-	return l.check(t, id)
+	return l.check(t, id, refreshToken)
 }
