@@ -63,8 +63,8 @@ func (n *Notifications) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n.later(w, r, err)
 		return
 	}
-	// An unknown login and a wrong token are answered alike.
-	if login == nil || login.AuthReqID != id || !login.CheckNotificationToken(bearer) {
+	// An unknown login, another client's and a wrong token are answered alike.
+	if login == nil || login.AuthReqID != id || login.Issuer != n.Client.Issuer() || login.ClientID != n.Client.ClientID() || !login.CheckNotificationToken(bearer) {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		n.refuse(w, r, http.StatusUnauthorized, "invalid_token", errNotWaiting)
 		return

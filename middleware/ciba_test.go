@@ -347,6 +347,24 @@ func TestWhatIsNoNotificationOfAWaitingLoginIsRefused(t *testing.T) {
 	}
 }
 
+// One table of logins may serve several clients, each with an endpoint of its own.
+func TestANotificationAtAnotherClientsEndpointEndsNothing(t *testing.T) {
+	for _, delivery := range []rp.Delivery{rp.Ping, rp.Push} {
+		for name, change := range map[string]func(*rp.BackchannelLogin){
+			"client":   func(l *rp.BackchannelLogin) { l.ClientID = "desk" },
+			"provider": func(l *rp.BackchannelLogin) { l.Issuer = "https://other.example" },
+		} {
+			c := newTill(t, delivery)
+			l := c.begin(delivery)
+			change(l)
+			w := c.notify("Bearer "+l.NotificationToken, "application/json", fmt.Sprintf(`{"auth_req_id":%q}`, l.AuthReqID))
+			if w.Code != http.StatusUnauthorized || len(c.ends) != 0 || c.waiting[l.AuthReqID] == nil || c.Hits(rptest.Token) != 0 {
+				t.Errorf("%s, another %s: %d, %+v", delivery, name, w.Code, c.ends)
+			}
+		}
+	}
+}
+
 func TestANotificationWaitsForTheStorageOfLogins(t *testing.T) {
 	c := newTill(t, rp.Ping)
 	l := c.begin(rp.Ping)
@@ -378,6 +396,50 @@ func TestAPingOverTheWireIsAnsweredAtOnce(t *testing.T) {
 	if len(c.ends) != 1 || c.ends[0].err != nil {
 		t.Errorf("%+v", c.ends)
 	}
+}
+
+// Whatever the body, a notification ends at most the login whose token came with it, and brings no tokens of its own making.
+func FuzzNotification(f *testing.F) {
+	f.Add("Bearer n", "application/json", []byte(`{"auth_req_id":"a"}`))
+	f.Add("Bearer n", "application/json", []byte(`{"auth_req_id":"a","access_token":"t","token_type":"Bearer","expires_in":3600,"refresh_token":"r","id_token":"e30.e30.e30"}`))
+	f.Add("bearer n", "application/json; charset=utf-8", []byte(`{"auth_req_id":"a","error":"access_denied","error_description":"\u001b[2J"}`))
+	f.Add("Bearer x", "application/json", []byte(`{"auth_req_id":"a","error":7}`))
+	f.Add("Bearer n", "text/plain", []byte(`auth_req_id=a`))
+	f.Add("", "", []byte(`[[[[`))
+	p, err := rptest.New(rptest.Options{Issuer: "https://op.example"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	client, err := rp.New(rp.Config{Issuer: p.Issuer(), ClientID: p.ClientID(), ClientSecret: "secret", HTTPClient: p.Client()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, authorization, contentType string, body []byte) {
+		ends := 0
+		n := &middleware.Notifications{
+			Client: client,
+			Find: func(_ context.Context, id string) (*rp.BackchannelLogin, error) {
+				return &rp.BackchannelLogin{AuthReqID: "a", NotificationToken: "n", Delivery: rp.Push, Expires: time.Now().Add(time.Hour), Issuer: client.Issuer(), ClientID: client.ClientID()}, nil
+			},
+			Finished: func(_ context.Context, l *rp.BackchannelLogin, tokens *rp.Tokens, err error) error {
+				if ends++; tokens != nil || err == nil {
+					t.Errorf("%q was accepted", body)
+				}
+				return nil
+			},
+			Logger: slog.New(slog.DiscardHandler),
+		}
+		r := httptest.NewRequest(http.MethodPost, notificationURI, bytes.NewReader(body))
+		r.Header["Authorization"], r.Header["Content-Type"] = []string{authorization}, []string{contentType}
+		w := httptest.NewRecorder()
+		n.ServeHTTP(w, r)
+		switch {
+		case w.Header().Get("Cache-Control") != "no-store", w.Code != 204 && w.Code != 400 && w.Code != 401, w.Code == 204 && ends != 1, w.Code == 401 && ends != 0, ends > 1:
+			t.Errorf("%q: %d, ended %d times", body, w.Code, ends)
+		case ends > 0 && !strings.HasSuffix(authorization, " n"):
+			t.Errorf("ended by %q", authorization)
+		}
+	})
 }
 
 func ExampleNotifications() {
