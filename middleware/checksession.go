@@ -70,6 +70,8 @@ func showFrame(w http.ResponseWriter, f sessionFrame) {
 	}
 	h.Set("Content-Security-Policy", policy)
 	h.Set("Content-Type", "text/html; charset=utf-8")
+	// Opened in a window by another site's page, it must not let that page count its frames: only who is signed in has one.
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
@@ -81,6 +83,10 @@ func showFrame(w http.ResponseWriter, f sessionFrame) {
 func (g *Guard) sessionFrame(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has("silent") {
 		g.checkSilently(w, r)
+		return
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
+		g.fail(w, r, errCrossOrigin, "") // before it is known who is signed in
 		return
 	}
 	s, err := g.Sessions.Load(w, r)

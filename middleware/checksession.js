@@ -11,6 +11,10 @@ const watch = () => {
 	let timer, silent, done = false, seen = false;
 	try { seen = localStorage.getItem(memory) === told.state; } catch { /* no storage: this page's own memory must do */ }
 
+	// A provider that says "changed" of the very state it has just renewed would else be asked again by each load, without end.
+	const forget = () => {
+		try { localStorage.removeItem(memory); } catch { /* as above */ }
+	};
 	const end = status => {
 		done = true;
 		clearInterval(timer);
@@ -40,8 +44,11 @@ const watch = () => {
 		if (message.source === provider.contentWindow && message.origin === origin) {
 			if (!silent && Object.hasOwn(answered, message.data)) answered[message.data]();
 		} else if (silent && message.source === silent.contentWindow && message.origin === location.origin) {
-			if (message.data?.status === "signed-in") location.replace(location.pathname);
-			else if (message.data?.latchkey === "session") end(message.data.status);
+			if (message.data?.latchkey !== "session") return;
+			if (message.data.status !== "signed-in") return end(message.data.status);
+			done = true;
+			forget();
+			location.replace(location.pathname);
 		}
 	});
 	const ask = () => provider.contentWindow.postMessage(told.client + " " + told.state, origin);
@@ -53,5 +60,5 @@ const watch = () => {
 };
 
 if (told.status === "watch") watch();
-else if (told.status === "bounce") location.replace(location.href + "&framed=1");
+else if (told.status === "bounce") location.replace(location.pathname + (location.search || "?") + "&framed=1");
 else tell(told.status);

@@ -318,3 +318,49 @@ func TestNoLinkMakesALoginASilentOne(t *testing.T) {
 		t.Errorf("the login ended at %s", page.URL)
 	}
 }
+
+// What the script must not lose; it runs in a browser only.
+func TestTheScriptOfTheSessionFrameEndsItsCircles(t *testing.T) {
+	script, err := os.ReadFile("checksession.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for why, part := range map[string]string{
+		"a provider that says changed of the session_state it has just renewed would be asked without end": `forget();`,
+		"a fragment, which some providers add to their answer, would swallow the parameter":                `location.pathname + (location.search || "?") + "&framed=1"`,
+		"messages go to pages of our own alone":                                                            `postMessage({latchkey: "session", status}, location.origin)`,
+		"answers are the provider's frame's alone":                                                         `message.source === provider.contentWindow && message.origin === origin`,
+	} {
+		if !strings.Contains(string(script), part) {
+			t.Errorf("no %s: %s", part, why)
+		}
+	}
+	if strings.Contains(string(script), "'*'") || strings.Contains(string(script), `"*"`) {
+		t.Error("something is posted to anybody")
+	}
+}
+
+// Another site may open the page in a window, with our cookie, and count the frames in it: one for somebody who is signed in, none for nobody.
+func TestAnotherSitesPageLearnsNothingFromTheSessionFrame(t *testing.T) {
+	s := watchedSite(t, nil)
+	signedIn, nobody := s.provider.Browser(), s.provider.Browser()
+	s.open(signedIn, "/private")
+	for name, site := range map[string]string{"another site": "cross-site", "a neighbour": "same-site"} {
+		for _, dest := range []string{"document", "iframe"} {
+			headers := []string{"Sec-Fetch-Dest", dest, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Site", site}
+			for _, b := range []*rptest.Browser{signedIn, nobody} {
+				resp := s.do(b, http.MethodGet, framePath, "", headers...)
+				if body := text(resp); resp.StatusCode != http.StatusForbidden || strings.Contains(body, "data-status") || strings.Contains(body, "<iframe") {
+					t.Errorf("%s, %s: %d %s", name, dest, resp.StatusCode, body)
+				}
+			}
+		}
+	}
+	// A browser that does not say who asks at least parts the window from its opener.
+	for name, headers := range map[string][]string{"our own frame": ownFrame, "an old browser": {"Accept", "text/html"}} {
+		resp := s.do(signedIn, http.MethodGet, framePath, "", headers...)
+		if got := resp.Header.Get("Cross-Origin-Opener-Policy"); got != "same-origin" || frameStatus(t, resp) != "watch" {
+			t.Errorf("%s: opener policy %q", name, got)
+		}
+	}
+}
