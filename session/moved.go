@@ -129,14 +129,23 @@ func (m *Manager) settle(r *http.Request, s *Session) error {
 	ctx, cancel := context.WithTimeout(r.Context(), rotateWait)
 	defer cancel()
 	old, fresh := k.keyOf(h.row.from), k.key(&h.cookie)
-	items, err := k.store.get(ctx, old)
-	if err != nil {
-		return err
-	}
-	if to, moved := movedTo(items[0]); moved && to != fresh || !moved && items[0].Version != h.row.version-1 {
-		return ErrNone // ended, rotated by another, or gone on under the old identifier
-	} else if !moved {
-		if err := m.finishRotation(ctx, k, s, h); err != nil {
+	for try := 0; ; try++ {
+		items, err := k.store.get(ctx, old)
+		if err != nil {
+			return err
+		}
+		to, moved := movedTo(items[0])
+		if moved && to == fresh {
+			break
+		}
+		if moved || items[0].Version != h.row.version-1 {
+			return ErrNone // ended, rotated by another, or gone on under the old identifier
+		}
+		switch err := m.finishRotation(ctx, k, s, h); {
+		case errors.Is(err, errConflict) && try < 3: // a request beside this one was faster, or a refresh
+		case errors.Is(err, errConflict):
+			return errBusy
+		case err != nil:
 			return err
 		}
 	}
@@ -145,7 +154,9 @@ func (m *Manager) settle(r *http.Request, s *Session) error {
 	k.endAt(&row, later(row.made, row.seen))
 	switch err := k.store.put(ctx, serverKind, k.name, &h.cookie, &row, row.version); {
 	case errors.Is(err, errConflict):
-		return k.missed(ctx, fresh, row.version)
+		if err := k.stillThere(ctx, fresh); err != nil {
+			return err
+		}
 	case err != nil:
 		return err
 	}
@@ -154,35 +165,30 @@ func (m *Manager) settle(r *http.Request, s *Session) error {
 	return nil
 }
 
-// missed is what a write has met: a request beside this one that did the same and went on, or the session's end.
-func (s *serverKeeper) missed(ctx context.Context, key Key, version uint64) error {
+// stillThere tells a request beside this one that did the same and went on from the session's end.
+func (s *serverKeeper) stillThere(ctx context.Context, key Key) error {
 	items, err := s.store.get(ctx, key)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case items[0].Version > version:
-		return errBusy
 	}
-	return ErrNone
+	if _, moved := movedTo(items[0]); moved || items[0].Version == 0 {
+		return ErrNone
+	}
+	return nil
 }
 
-// finishRotation is the swap, after an outage.
+// finishRotation is the swap, after an outage. errConflict: look again.
 func (m *Manager) finishRotation(ctx context.Context, k *serverKeeper, s *Session, h *serverHandle) (err error) {
 	var held *store.Lease
 	if s.CanRefresh() {
 		held = k.leaseFor(h.row.from, h.row.version-1, s.from.expires, m.log)
-		if err := take(ctx, held); errors.Is(err, errConflict) {
-			return ErrNone
-		} else if err != nil {
+		if err := take(ctx, held); err != nil {
 			return err
 		}
 		err = errUnsettled // should the backend panic
 		defer func() { giveBackTurn(ctx, held, err) }()
 	}
-	// What was carried the first time is there.
-	if err = k.handOver(ctx, h.row.from, h.row.version-1, &h.cookie.id, held); errors.Is(err, errConflict) {
-		err = ErrNone
-	}
+	err = k.handOver(ctx, h.row.from, h.row.version-1, &h.cookie.id, held)
 	return err
 }
 

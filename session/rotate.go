@@ -39,7 +39,10 @@ var (
 // As with any new cookie, a browser that loses the connection before it reads the answer keeps the old one, and its user has to log in again.
 //
 // A refresh that is under way, here or in another replica, is waited for, 10 seconds at most. A process that dies in Rotate leaves the session good under its old
-// identifier, until its own end; never one that is lost.
+// identifier; or, dying between the change and its answer, under the new one that no browser has, until the session's own end. REFRESH.md in this folder has each step.
+//
+// Of rotations at the same time one succeeds, and the others are ErrNone or rp.ErrUnavailable. A ledger can't decide that between processes: where sessions are kept in cookies, or in a gorilla
+// store, two processes that rotate one session at the same moment both succeed, and make two of it, which a logout of either ends.
 //
 // Errors: those of Load, with the session still good under the old identifier unless it is ErrNone: ErrStore; rp.ErrUnavailable while a refresh takes longer, or has just failed; both are
 // for trying again. When the store fails right between old and new, so that nobody knows which it has, the error is ErrStore and w has the new cookie all the same.

@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -312,6 +313,69 @@ func TestAnOutageAtAnyCallOfARotationLeavesOneSession(t *testing.T) {
 				}
 				return acted
 			})
+		})
+	}
+}
+
+// As above, where a process died in a refresh before, and the browser comes back with many requests at once.
+func TestABrowserThatComesBackAfterAnOutageInARotationIsSignedIn(t *testing.T) {
+	for name, dies := range map[string]bool{"": false, "after a death in a refresh": true} {
+		t.Run(name, func(t *testing.T) {
+			atEveryPoint(t, func(t *testing.T, at int) bool {
+				p := newPair(t, rptest.Options{}, session.Config{})
+				v := p.first.visitor()
+				first := v.login()
+				untilDue(first)
+				if dies {
+					link := &mortal{Backend: p.step.Backend, provider: p.provider.Client().Transport}
+					link.beforeSend = func() { link.dead.Store(true) }
+					doomed := siteOn(t, p.provider, newClient(t, p.provider, func(c *rp.Config) { c.HTTPClient = &http.Client{Transport: link} }), session.Config{Store: serverStore(t, link)})
+					_, _ = v.copy().at(doomed).load()
+					time.Sleep(7 * time.Second)
+				}
+				p.step.arm(at, func() { p.step.set(true, false) })
+				_ = v.rotate()
+				acted := p.step.acted()
+				p.step.arm(-1, nil)
+				p.step.set(false, false)
+				time.Sleep(11 * time.Second)
+				var wg sync.WaitGroup
+				for i := range 8 {
+					tab := v.at([]*site{p.first, p.other}[i%2])
+					wg.Go(func() {
+						if _, err := tab.load(); err != nil {
+							t.Errorf("point %d: %v", at, err)
+						}
+					})
+				}
+				wg.Wait()
+				if s := refreshed(v.at(p.other)); access(s) == access(first) || p.provider.Refreshes() != 1 || p.provider.RefreshReuses() != 0 || len(listed(t, p.other)) != 1 {
+					t.Fatalf("point %d: %d refreshes, %d reuses, %d listed", at, p.provider.Refreshes(), p.provider.RefreshReuses(), len(listed(t, p.other)))
+				}
+				return acted
+			})
+		})
+	}
+}
+
+// A rotated session lasts as long as any, used or not.
+func TestARotatedSessionLastsAsLongAsItDid(t *testing.T) {
+	for at := range 24 {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPair(t, rptest.Options{NoRefreshTokens: true}, session.Config{OutliveTokens: true, Idle: -1})
+			v := p.first.visitor()
+			v.login()
+			p.step.arm(at, func() { p.step.set(true, false) })
+			_ = v.rotate()
+			p.step.set(false, false)
+			if _, err := v.at(p.other).load(); err != nil {
+				t.Fatalf("point %d: %v", at, err)
+			}
+			time.Sleep(5 * time.Hour)
+			v.at(p.other).mustLoad()
+			if n := len(listed(t, p.other)); n != 1 {
+				t.Errorf("point %d: %d sessions are listed", at, n)
+			}
 		})
 	}
 }

@@ -168,8 +168,12 @@ func (l *Lease) Carry(ctx context.Context, intent Key, version uint64) error {
 	if len(l.note) != noteSize || l.note[8] == 0 {
 		return nil
 	}
+	there, err := l.get(ctx, intent) // from a first try, perhaps
+	if err != nil {
+		return err
+	}
 	note := append(binary.BigEndian.AppendUint64(nil, version), l.note[8:]...)
-	return l.put(ctx, intent, Item{Data: note, Version: RandomVersion(), Expires: l.expires}, 0)
+	return l.put(ctx, intent, Item{Data: note, Version: RandomVersion(), Expires: l.expires}, there[0].Version)
 }
 
 // noteSize: the version, how often it was about to be spent, and when last, in Unix milliseconds.
