@@ -189,7 +189,7 @@ func TestAProcessThatDiesAtAnyCallOfARotationLeavesNoGhost(t *testing.T) {
 			atEveryPoint(t, func(t *testing.T, at int) bool {
 				p := newPair(t, rptest.Options{}, session.Config{Idle: -1})
 				v := p.first.visitor()
-				first := v.login()
+				v.login()
 				acted := false
 				for range deaths {
 					p.step.arm(at, func() { p.step.set(true, false) })
@@ -214,7 +214,7 @@ func TestAProcessThatDiesAtAnyCallOfARotationLeavesNoGhost(t *testing.T) {
 					t.Fatalf("point %d: the session outlives its being ended on its user's page", at)
 				}
 				w := p.first.visitor()
-				first = w.login()
+				first := w.login()
 				p.step.arm(at, func() { p.step.set(true, false) })
 				_ = w.copy().rotate()
 				p.step.set(false, false)
@@ -552,6 +552,39 @@ func TestAListBesideARotationHasTheSessionOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A list that begins at any call of a rotation, and sees it go on between its own.
+func TestAListThatARotationOvertakesHasTheSessionOnce(t *testing.T) {
+	atEveryPoint(t, func(t *testing.T, at int) (acted bool) {
+		for own := range 6 {
+			p := newPair(t, rptest.Options{}, session.Config{})
+			lister := &stepper{Backend: p.step.Backend}
+			reader := siteOn(t, p.provider, newClient(t, p.provider, nil), session.Config{Store: serverStore(t, lister)})
+			v := p.first.visitor()
+			v.login()
+			reached, goOn, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			p.step.arm(at, func() { close(reached); <-goOn })
+			go func() {
+				defer close(done)
+				v.mustRotate()
+			}()
+			select {
+			case <-reached:
+			case <-done:
+				return false
+			}
+			lister.arm(own, func() { close(goOn); <-done })
+			if n := len(listed(t, reader)); n != 1 {
+				t.Errorf("point %d of the rotation, %d of the list: %d sessions", at, own, n)
+			}
+			if !lister.acted() {
+				close(goOn)
+				<-done
+			}
+		}
+		return true
+	})
 }
 
 // Who has stolen a cookie can't rotate it out of its owner's reach.
