@@ -21,8 +21,8 @@ type ContextTokenSource interface {
 //
 //	api := &http.Client{Transport: &rp.Transport{Source: client.TokenSource(ctx, tokens, "tenant-42")}}
 //
-// A request that is answered by 401 is sent once more with a new token, if the answer does not say that something else than the token is wrong (a Bearer challenge with an error other
-// than invalid_token), if the source knows Invalidate and brings another token, and if the body can be sent again (there is none, or http.Request.GetBody makes it anew).
+// A request that is answered by 401 is sent once more with a new token, if its WWW-Authenticate has a Bearer or DPoP challenge with the error
+// invalid_token, or with none and no other error beside it, or is missing; if the source knows Invalidate and brings another token, and if the body can be sent again (there is none, or http.Request.GetBody makes it anew).
 //
 // The token goes to where the request was first sent, and to no other origin that it is redirected to, nor to the first one again from there. http.Client follows redirects through its transport, where every request looks
 // like a first one to x/oauth2's Transport. It goes over https, and over http to a loopback host.
@@ -146,15 +146,25 @@ func authorized(req *http.Request, token *oauth2.Token) *http.Request {
 	return out
 }
 
-// aboutTheToken reports whether a 401 may be the token's fault: no challenge says, or a Bearer challenge has no error or invalid_token (RFC 6750 section 3.1).
+// aboutTheToken reports whether a 401 may be the token's fault: a Bearer or DPoP challenge says invalid_token (RFC 6750 section 3.1, RFC 9449 section 7.1), or has no error where
+// none has another, or there is no challenge at all; many servers leave out the one or the other. A server that challenges for other schemes alone wants no token.
 func aboutTheToken(h http.Header) bool {
-	for _, challenge := range h.Values("WWW-Authenticate") {
-		lower := strings.ToLower(challenge)
-		if strings.Contains(lower, "error=") && !strings.Contains(lower, "invalid_token") {
-			return false
+	maybe := strings.Join(h.Values("WWW-Authenticate"), "") == "" // an empty header is none
+	other := false
+	for _, c := range challenges(h) {
+		if c.scheme != "bearer" && c.scheme != "dpop" {
+			continue
+		}
+		switch code, ok := c.params["error"]; {
+		case code == "invalid_token":
+			return true
+		case ok:
+			other = true
+		default:
+			maybe = true
 		}
 	}
-	return true
+	return maybe && !other
 }
 
 // replay is req once more. false: its body is spent.
