@@ -34,7 +34,8 @@ type KeeperConfig struct {
 // Keeper keeps the tokens of many keys fresh, tenants' mostly, whether somebody asks for them or not: a refresh token that is not used for weeks ends at many providers. Any number of processes may keep the same keys:
 // a refresh is made by one of them.
 //
-// Refreshes are due ahead of each token's end, with jitter; of those that are due the longest waiting goes first, and one that fails comes back after a pause of its own. It is safe for concurrent use.
+// Refreshes are due ahead of each token's end, with jitter; of those that are due the longest waiting goes first, and one that fails comes back after a pause of its own. It is safe for concurrent use,
+// and the zero Keeper is that of a zero KeeperConfig.
 type Keeper struct {
 	cfg  KeeperConfig
 	log  *slog.Logger
@@ -80,18 +81,29 @@ func NewKeeper(cfg KeeperConfig) (*Keeper, error) {
 	if cfg.Concurrency < 0 {
 		return nil, fmt.Errorf("rp: KeeperConfig.Concurrency is %d; it must be positive, or zero for %d", cfg.Concurrency, defaultConcurrency)
 	}
-	cfg.Concurrency = cmp.Or(cfg.Concurrency, defaultConcurrency)
-	k := &Keeper{cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), kept: map[mintKey]*keeping{}, due: map[*Client][]*keeping{}, running: map[*Client]int{}}
-	if k.log == nil {
+	k := &Keeper{cfg: cfg}
+	k.fill()
+	return k, nil
+}
+
+// fill makes what a zero Keeper lacks.
+func (k *Keeper) fill() {
+	if k.kept != nil {
+		return
+	}
+	k.cfg.Concurrency = cmp.Or(k.cfg.Concurrency, defaultConcurrency)
+	k.wake = make(chan struct{}, 1)
+	k.kept, k.due, k.running = map[mintKey]*keeping{}, map[*Client][]*keeping{}, map[*Client]int{}
+	if k.log = k.cfg.Logger; k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
 	}
-	return k, nil
 }
 
 // Add keeps the source's tokens fresh from now on; adding it again has it looked at at once, which is the thing to do after TokenSource.Save.
 func (k *Keeper) Add(source *TokenSource) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.fill()
 	id := mintKey{source.client, source.key}
 	one := k.kept[id]
 	if one == nil {
@@ -138,6 +150,7 @@ func (k *Keeper) changed() {
 // unless the store is out of reach while there is something to save. One Run at a time.
 func (k *Keeper) Run(ctx context.Context) error {
 	k.mu.Lock()
+	k.fill()
 	if k.on {
 		k.mu.Unlock()
 		return errors.New("rp: this Keeper is running already")
@@ -198,7 +211,11 @@ func (k *Keeper) look(ctx context.Context, one *keeping) {
 	k.mu.Lock()
 	skip := one.removed
 	k.mu.Unlock()
-	if !skip {
+	switch {
+	case skip:
+	case one.source.mint == nil:
+		next, err = time.Now().Add(keeperPause), errNoSource
+	default:
 		next, err = one.source.mint.fresh(ctx)
 		if soon := time.Now().Add(leastPause); err != nil && next.Before(soon) {
 			next = soon // of a store that is closed, say

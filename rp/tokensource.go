@@ -30,8 +30,12 @@ type TokenSource struct {
 	mint   *mint
 }
 
-// TokenSource returns the tokens under key. Nothing is read before the first Token. ctx is what Token waits under; its end cuts no refresh short.
+// TokenSource returns the tokens under key. Nothing is read before the first Token. ctx is what Token waits under; its end cuts no refresh short. Without a Client of New
+// or a TokenStore of NewTokenStore the source is empty: each of its calls is an error that says so.
 func (c *Client) TokenSource(ctx context.Context, tokens *TokenStore, key string) *TokenSource {
+	if c == nil || tokens == nil || tokens.cfg == nil {
+		return &TokenSource{ctx: ctx, client: c, store: tokens, key: key}
+	}
 	tokens.mu.Lock()
 	defer tokens.mu.Unlock()
 	s := &TokenSource{ctx: ctx, client: c, store: tokens, key: key, mint: tokens.mints[mintKey{c, key}]}
@@ -53,7 +57,7 @@ func (s *TokenSource) Token() (*oauth2.Token, error) {
 	return s.TokenContext(s.ctx)
 }
 
-var errNoSource = errors.New("rp: an empty TokenSource or CredentialsSource: make it with Client.TokenSource or Client.ClientCredentials")
+var errNoSource = errors.New("rp: an empty TokenSource or CredentialsSource: make it with Client.TokenSource, of a TokenStore of NewTokenStore, or with Client.ClientCredentials")
 
 // TokenContext returns an access token that can be used now. It waits for a refresh only when there is none, and no longer than ctx. The token holds no refresh token.
 // Errors: ErrReconnect (permanent, until Save), ErrTokenStore and ErrUnavailable (passing), a *ProviderError (the client's registration is wrong), ctx's.
@@ -78,6 +82,9 @@ func (s *TokenSource) Key() string { return s.key }
 // Save keeps tokens that somebody has just consented to (Client.Finish, FinishDevice, Exchange ...) under the key, in place of what is there. Ask for a refresh token: mostly by the scope offline_access.
 // When it returns nil they are in the store. Errors: ErrTokenStore; none is kept then.
 func (s *TokenSource) Save(ctx context.Context, tokens *Tokens) error {
+	if s.mint == nil {
+		return errNoSource
+	}
 	if tokens == nil || tokens.OAuth2 == nil || tokens.OAuth2.AccessToken == "" {
 		return errors.New("rp: TokenSource.Save needs tokens with an access token")
 	}
@@ -110,6 +117,9 @@ func (s *TokenSource) Save(ctx context.Context, tokens *Tokens) error {
 
 // Forget removes what is under the key. Tokens that are handed out live on until their end: see Client.Revoke.
 func (s *TokenSource) Forget(ctx context.Context) error {
+	if s.mint == nil {
+		return errNoSource
+	}
 	limited, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := s.store.cfg.Backend.Delete(limited, itemKey("tokens", s.key), 0); err != nil {
@@ -122,6 +132,9 @@ func (s *TokenSource) Forget(ctx context.Context) error {
 // Revoke forgets what is under the key, and revokes it at the provider (RFC 7009): the refresh token, with which mostly the whole grant goes. It is forgotten first: an error of the
 // provider's, or that it can't be reached, leaves nothing here to try again with. A provider without a revocation endpoint is no error.
 func (s *TokenSource) Revoke(ctx context.Context) error {
+	if s.mint == nil {
+		return errNoSource
+	}
 	there, err := s.store.load(ctx, s.key)
 	if err != nil {
 		return err

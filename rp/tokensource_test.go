@@ -803,6 +803,32 @@ func TestAnEmptySourceSaysSo(t *testing.T) {
 	}
 }
 
+func TestAnEmptyTokenStoreOrKeeperSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{})
+		source := j.newClient("app").TokenSource(t.Context(), &rp.TokenStore{}, "tenant")
+		_, err := source.Token()
+		tokens := &rp.Tokens{OAuth2: &oauth2.Token{AccessToken: "token"}}
+		_, listing := new(rp.TokenStore).Keys(t.Context(), 1)
+		for name, err := range map[string]error{"Token": err, "Save": source.Save(t.Context(), tokens), "Forget": source.Forget(t.Context()), "Revoke": source.Revoke(t.Context()), "Keys": listing} {
+			if err == nil || !strings.Contains(err.Error(), "NewTokenStore") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		keeper := &rp.Keeper{}
+		keeper.Remove(source)
+		keeper.Add(source)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := keeper.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if s := keeper.Stats(); s.Looks != 1 || s.Failing != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 func TestARefreshTokenThatEndsFirstIsUsedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := newJob(t, rptest.Options{AccessTokenLifetime: time.Hour})

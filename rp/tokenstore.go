@@ -260,6 +260,9 @@ func (s *TokenStore) sweep() {
 
 // Keys returns the keys there are tokens for, over ones included, in no order; at most limit. It reads and opens each: not for every request.
 func (s *TokenStore) Keys(ctx context.Context, limit int) ([]string, error) {
+	if s.cfg == nil {
+		return nil, errors.New("rp: an empty TokenStore: make it with NewTokenStore")
+	}
 	limited, cancel := context.WithTimeout(ctx, storeTimeout)
 	names, err := s.cfg.Backend.List(limited, allTokens, limit)
 	cancel()

@@ -164,8 +164,11 @@ func (d *derived[K]) renew(set *keySet) (*derivedSet[K], error) {
 	return fresh, nil
 }
 
-// all are the keys of this moment: the first seals, all open.
+// all are the keys of this moment: the first seals, all open. A zero Sealer has none.
 func (d *derived[K]) all() []K {
+	if d == nil {
+		return nil
+	}
 	made := d.made.Load()
 	if set := d.ring.current.Load(); made.of != set {
 		if fresh, err := d.renew(set); err == nil { // set has checked it

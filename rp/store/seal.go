@@ -26,7 +26,7 @@ const Overhead = sealHeader + 12 + 16
 // A random nonce may repeat: below 2^32 messages under one key the odds stay under 2^-32 (NIST SP 800-38D, 8.3). Keys must be rotated before that:
 // a site that seals 100 values a second every second gets there in 16 months. Without randomness the process ends (crypto/rand): nothing is sealed under a weak nonce.
 //
-// A Sealer is safe for concurrent use.
+// A Sealer is safe for concurrent use. The zero Sealer opens nothing, and its Seal panics.
 type Sealer struct{ keys *derived[sealKey] }
 
 // sealKey has an id so that the right key is found without trying each: it comes from another HKDF output, so it says nothing about the key.
@@ -85,8 +85,13 @@ func deriveKey(master []byte, purpose string) (key sealKey, err error) {
 }
 
 // Seal appends version, key id, nonce and ciphertext of plain to dst; bound is authenticated too: where the value belongs (a cookie's name, a key).
+// It panics on a zero Sealer, which has no key: there is nothing safe to return.
 func (s *Sealer) Seal(dst, plain, bound []byte) []byte {
-	key := &s.keys.all()[0]
+	keys := s.keys.all()
+	if len(keys) == 0 {
+		panic(errEmptySealer)
+	}
+	key := &keys[0]
 	dst = append(dst, sealVersion)
 	dst = append(dst, key.id[:]...)
 	return key.aead.Seal(dst, nil, plain, bound)
@@ -123,6 +128,8 @@ func (s *Sealer) Knows(sealed []byte) bool {
 	}
 	return false
 }
+
+var errEmptySealer = errors.New("store: an empty Sealer: make it with Keyring.Sealer or Keyring.SecretSealer")
 
 // ErrSealed is the error of Open.
 var ErrSealed = errors.New("store: it does not open: altered, cut short, of another place, or sealed under a key this process has not")

@@ -182,3 +182,27 @@ func ringOf(t testing.TB, keys ...[]byte) *Keyring {
 	}
 	return ring
 }
+
+func TestAnEmptySealerSaysSo(t *testing.T) {
+	sealed := sealerOf(t, "purpose", key(1)).Seal(nil, []byte("plain"), nil)
+	zero := &Sealer{}
+	if _, err := zero.Open(nil, sealed, nil); !errors.Is(err, ErrSealed) {
+		t.Errorf("Open: %v", err)
+	}
+	if zero.Knows(sealed) || zero.Len() != 0 || zero.String() != "store.Sealer(0 keys)" {
+		t.Errorf("%s knows a key", zero)
+	}
+	secret := &SecretSealer{}
+	if _, err := secret.Seal(nil, nil, nil); !errors.Is(err, errEmptySealer) {
+		t.Errorf("SecretSealer.Seal: %v", err)
+	}
+	if _, err := secret.Open(sealed, nil, nil); !errors.Is(err, ErrSealed) {
+		t.Errorf("SecretSealer.Open: %v", err)
+	}
+	defer func() {
+		if got := recover(); got != errEmptySealer {
+			t.Errorf("Seal: %v", got)
+		}
+	}()
+	zero.Seal(nil, nil, nil)
+}

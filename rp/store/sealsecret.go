@@ -9,7 +9,7 @@ import (
 )
 
 // SecretSealer is a Sealer whose values open only with a secret of the caller's as well, which is kept elsewhere: with a browser, say. Whoever has the
-// keys and the values then still opens nothing. It is safe for concurrent use.
+// keys and the values then still opens nothing. The zero SecretSealer opens and seals nothing. It is safe for concurrent use.
 type SecretSealer struct{ roots *derived[secretRoot] }
 
 // secretRoot makes the keys of values: one for each secret.
@@ -54,7 +54,11 @@ func (r *secretRoot) aead(secret []byte) (cipher.AEAD, error) {
 
 // Seal seals plain; bound is authenticated too.
 func (s *SecretSealer) Seal(plain, bound, secret []byte) ([]byte, error) {
-	root := &s.roots.all()[0]
+	roots := s.roots.all()
+	if len(roots) == 0 {
+		return nil, errEmptySealer
+	}
+	root := &roots[0]
 	aead, err := root.aead(secret)
 	if err != nil {
 		return nil, err
