@@ -25,6 +25,7 @@ type Client struct {
 	log      *slog.Logger
 
 	credentials *credentials // an access token for each scope, audience and resource
+	respite     *respite     // of the token endpoint
 }
 
 // New checks cfg and does no I/O.
@@ -48,6 +49,7 @@ func New(cfg Config) (*Client, error) {
 		log:      cfg.Logger,
 
 		credentials: &credentials{mints: map[string]*mint{}},
+		respite:     &respite{},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

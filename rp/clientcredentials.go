@@ -64,7 +64,13 @@ func (c *Client) ClientCredentialsFor(ctx context.Context, g GrantRequest) *Cred
 	}
 	g = g.clone() // the caller's slices stay the caller's
 	s.mint = &mint{log: c.log, fetch: func(ctx context.Context, _ *minted, _ *minting) (*minted, error) {
-		tokens, err := c.grant(ctx, g)
+		leave, err := c.respite.enter()
+		if err != nil {
+			return nil, err
+		}
+		var tokens *Tokens
+		defer func() { leave(err) }()
+		tokens, err = c.grant(ctx, g)
 		if err != nil {
 			c.log.LogAttrs(ctx, slog.LevelWarn, "rp: no client credentials token", slog.String("scope", strings.Join(g.Scopes, " ")), slog.Any("error", err))
 			return nil, err

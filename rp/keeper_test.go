@@ -253,3 +253,79 @@ func TestAKeeperOfAClosedStoreIsIdle(t *testing.T) {
 		stop()
 	})
 }
+
+// A 503 with Retry-After is about the provider: a thousand tenants leave it alone together, one of them tries first, and all are fresh soon after it is back.
+func TestAKeeperLeavesAProviderAloneThatAsksForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const tenants, asked = 1000, 2 * time.Minute
+		j := newJob(t, rptest.Options{AccessTokenLifetime: 10 * time.Minute})
+		sources := j.tenants(j.process(), tenants)
+		own := j.client.ClientCredentials(t.Context(), "reports")
+		k, stop := keeperOf(t, rp.KeeperConfig{}, sources...)
+		time.Sleep(5 * time.Minute) // none is due
+		j.op.ResetHits()
+		j.op.Fault(rptest.Token, rptest.RetryAfter(asked))
+		began := time.Now()
+		for j.op.Hits(rptest.Token) == 0 {
+			time.Sleep(time.Second)
+		}
+		most := j.op.Hits(rptest.Token) // under way when the first was answered
+		for range 3 {
+			time.Sleep(asked - 2*time.Second)
+			if n := j.op.Hits(rptest.Token); n > most {
+				t.Fatalf("asked %d times since %s, want %d", n, time.Since(began), most)
+			}
+			if _, err := own.Token(); !errors.Is(err, rp.ErrUnavailable) {
+				t.Errorf("client credentials: %v", err)
+			}
+			time.Sleep(2 * time.Second)
+			if n := j.op.Hits(rptest.Token); n != most+1 {
+				t.Fatalf("after the wait it was asked %d times more, want 1", n-most)
+			}
+			most++
+		}
+		for _, s := range sources { // their access tokens have ended
+			var refused *rp.ProviderError
+			if _, err := s.Token(); !errors.Is(err, rp.ErrUnavailable) || errors.Is(err, rp.ErrReconnect) || !errors.As(err, &refused) || refused.RetryAfter != asked {
+				t.Fatalf("%s: %v", s.Key(), err)
+			}
+		}
+		j.op.ClearFaults()
+		time.Sleep(asked + 15*time.Second)
+		if s := k.Stats(); s.Fresh != tenants {
+			t.Errorf("after the provider's return: %+v", s)
+		}
+		if _, err := own.Token(); err != nil {
+			t.Errorf("client credentials: %v", err)
+		}
+		stop()
+		if n := j.op.Hits(rptest.Token); n > most+tenants+1 {
+			t.Errorf("asked %d times for %d tenants and one client", n-most, tenants)
+		}
+	})
+}
+
+// A 429 may be about one tenant: the others go on.
+func TestTooManyRequestsOfOneTenantHoldUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := newJob(t, rptest.Options{})
+		sources := j.tenants(j.process(), 2)
+		time.Sleep(time.Minute)
+		j.op.FaultTimes(rptest.Token, func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", "120")
+				w.WriteHeader(http.StatusTooManyRequests)
+			})
+		}, 1)
+		if _, err := sources[0].Token(); !errors.Is(err, rp.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		j.token(sources[1])
+		time.Sleep(100 * time.Second)
+		if _, err := sources[0].Token(); !errors.Is(err, rp.ErrUnavailable) {
+			t.Errorf("before the time: %v", err)
+		}
+		time.Sleep(30 * time.Second)
+		j.token(sources[0])
+	})
+}

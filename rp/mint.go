@@ -248,12 +248,21 @@ func pauseAfter(err error, fails int) time.Duration {
 	return wait/2 + mathrand.N(wait)
 }
 
-// laterError is a failure that another process has had.
-type laterError struct{ at time.Time }
+// laterError: nothing was sent, since it would have been too soon after a failure of another process's, or, with err, of another key's.
+type laterError struct {
+	at  time.Time
+	err error
+}
 
 func (e *laterError) Error() string {
-	return "rp: another process has failed to refresh these tokens; the next try is at " + e.at.Format(time.RFC3339)
+	at := e.at.Format(time.RFC3339)
+	if e.err != nil {
+		return "rp: the provider wants to be left alone, and is asked again at " + at + ": " + e.err.Error()
+	}
+	return "rp: another process has failed to refresh these tokens; the next try is at " + at
 }
+
+func (e *laterError) Unwrap() error { return e.err }
 
 func (e *laterError) Is(target error) bool { return target == ErrUnavailable }
 

@@ -25,7 +25,9 @@ func (s *TokenSource) fetch(ctx context.Context, old *minted, f *minting) (*mint
 	if err != nil && !over(err) {
 		s.store.failures.Add(1)
 		level, text := slog.LevelWarn, "rp: refresh postponed"
-		if !errors.Is(err, ErrUnavailable) {
+		if _, unsent := errors.AsType[*laterError](err); unsent {
+			level = slog.LevelDebug // whoever did send has said so
+		} else if !errors.Is(err, ErrUnavailable) {
 			level, text = slog.LevelError, "rp: refresh failed; check the client's registration"
 		}
 		s.store.log.LogAttrs(ctx, level, text, slog.String("key", s.key), slog.Any("error", err))
@@ -99,7 +101,7 @@ func (s *TokenSource) turn(ctx context.Context, there *storedTokens, f *minting)
 	case err != nil:
 		return 0, nil, fmt.Errorf("%w: %w", ErrTokenStore, err)
 	case turn == store.Failed:
-		return turn, nil, &laterError{until}
+		return turn, nil, &laterError{at: until}
 	case turn != store.Held:
 		return store.Newer, nil, nil
 	}
@@ -115,6 +117,13 @@ func (s *TokenSource) turn(ctx context.Context, there *storedTokens, f *minting)
 			turn, got, err = store.Newer, nil, nil // something else was saved
 		}
 	}()
+	leave, err := s.client.respite.enter()
+	if err != nil {
+		retryAt = time.Now().Add(pauseAfter(err, 1))
+		return 0, nil, err
+	}
+	sent := errUnsent
+	defer func() { leave(sent) }()
 	turn, again, err := lease.Intend(waiting)
 	switch {
 	case errors.Is(err, store.ErrConflict):
@@ -132,6 +141,7 @@ func (s *TokenSource) turn(ctx context.Context, there *storedTokens, f *minting)
 		s.store.log.LogAttrs(ctx, slog.LevelWarn, "rp: a process died while it refreshed these tokens; the refresh token is sent once more", slog.String("key", s.key))
 	}
 	fresh, err := s.spend(ctx, there)
+	sent = err
 	switch {
 	case err == nil:
 	case IsInvalidGrant(err):

@@ -19,7 +19,7 @@ import (
 //
 // It refreshes ahead of the access token's end, in the background, once over all goroutines and processes that share the store, and saves a rotated refresh token before
 // it hands out the access token that came with it. While the provider or the store is out of reach it serves the access token it has until its end, and asks again after
-// pauses that grow to a minute, or as Retry-After says.
+// pauses that grow to a minute, or as Retry-After says: that of a 503 holds for all keys of the Client, after it one goes first.
 //
 // It is safe for concurrent use, and a value: making another for the same store and key costs nothing.
 type TokenSource struct {
@@ -33,7 +33,7 @@ type TokenSource struct {
 // TokenSource returns the tokens under key. Nothing is read before the first Token. ctx is what Token waits under; its end cuts no refresh short. Without a Client of New
 // or a TokenStore of NewTokenStore the source is empty: each of its calls is an error that says so.
 func (c *Client) TokenSource(ctx context.Context, tokens *TokenStore, key string) *TokenSource {
-	if c == nil || tokens == nil || tokens.cfg == nil {
+	if c == nil || c.cfg == nil || tokens == nil || tokens.cfg == nil {
 		return &TokenSource{ctx: ctx, client: c, store: tokens, key: key}
 	}
 	tokens.mu.Lock()
