@@ -38,14 +38,14 @@ func (c *Client) TokenSource(ctx context.Context, tokens *TokenStore, key string
 	}
 	tokens.mu.Lock()
 	defer tokens.mu.Unlock()
-	s := &TokenSource{ctx: ctx, client: c, store: tokens, key: key, mint: tokens.mints[mintKey{c, key}]}
+	s := &TokenSource{ctx: ctx, client: c, store: tokens, key: key, mint: tokens.mints[mintKey{c, key}].mint.Value()}
 	if s.mint == nil {
 		// The mint's own source has no caller's context.
 		own := &TokenSource{ctx: context.Background(), client: c, store: tokens, key: key}
 		s.mint = &mint{log: tokens.log, begin: tokens.begin, fetch: own.fetch}
 		own.mint = s.mint
-		tokens.mints[mintKey{c, key}] = s.mint
 	}
+	tokens.remember(mintKey{c, key}, s.mint)
 	return s
 }
 

@@ -49,7 +49,8 @@ type TokenStore struct {
 	seal   *store.Sealer
 	log    *slog.Logger
 	mu     sync.Mutex
-	mints  map[mintKey]*mint
+	mints  map[mintKey]remembered
+	tidyAt int // how many mints there may be before it is looked which are idle
 	busy   sync.WaitGroup
 	closed bool // then busy grows no more
 
@@ -84,7 +85,7 @@ func NewTokenStore(cfg TokenStoreConfig) (*TokenStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rp: TokenStoreConfig.Keyring: %w", err)
 	}
-	s := &TokenStore{cfg: &cfg, seal: seal, log: cfg.Logger, mints: map[mintKey]*mint{}}
+	s := &TokenStore{cfg: &cfg, seal: seal, log: cfg.Logger, mints: map[mintKey]remembered{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
