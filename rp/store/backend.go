@@ -21,7 +21,8 @@ type Backend interface {
 	Put(ctx context.Context, key Key, item Item, from uint64) error
 	// Delete removes what is under key if it has the version, or whatever is there for version zero. What is not there is no error.
 	Delete(ctx context.Context, key Key, version uint64) error
-	// List returns the keys of the items of an owner, in no order; at most limit. An item that a Put has just added is among them.
+	// List returns the keys of the items of an owner, in no order; at most limit, none for zero or less. An item that a Put has just added is among them. So is, when an item is put
+	// under a new key and then taken away under the old one while List runs, at least one of both: List looks at one moment, or looks again.
 	List(ctx context.Context, owner Key, limit int) ([]Key, error)
 }
 

@@ -12,20 +12,68 @@ import (
 	"time"
 )
 
+// listRounds bounds how often List reads the folders, and tick is more than the steps in which disks note the time of a change.
+const (
+	listRounds = 8
+	tick       = 20 * time.Millisecond
+)
+
 // List implements Backend.
+//
+// It reads one folder after the other, and an item may move meanwhile from one that was not read yet to one that was. So it reads them again when one was changed.
 func (f *File) List(ctx context.Context, owner Key, limit int) ([]Key, error) {
 	var keys []Key
-	err := f.walk(ctx, func(path string, key Key) (bool, error) {
-		item, err := f.read(path, maxFileItem) // whole: the checksum covers whose it is
+	seen := map[Key]bool{}
+	for round := 1; len(keys) < limit; round++ {
+		began := time.Now()
+		before, last, err := f.changes(ctx)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		if item.Version != 0 && item.Owner == owner && !item.ended(time.Now()) && len(keys) < limit {
-			keys = append(keys, key)
+		err = f.walk(ctx, func(path string, key Key) (bool, error) {
+			item, err := f.read(path, maxFileItem) // whole: the checksum covers whose it is
+			if err != nil {
+				return false, err
+			}
+			if item.Version != 0 && item.Owner == owner && !item.ended(time.Now()) && !seen[key] {
+				seen[key] = true
+				keys = append(keys, key)
+			}
+			return len(keys) < limit, nil
+		})
+		if err != nil {
+			return nil, err
 		}
-		return len(keys) < limit, nil
-	})
-	return keys, err
+		after, _, err := f.changes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		recent := began.Sub(last) < tick // a change after it may have the same time
+		if before == after && !recent || round == listRounds {
+			break
+		}
+		if recent && !pause(ctx, tick) {
+			return nil, ctx.Err()
+		}
+	}
+	return keys, nil
+}
+
+// changes are the times when each folder was changed last, and the latest of them.
+func (f *File) changes(ctx context.Context) (times [folders]time.Time, last time.Time, err error) {
+	if err := errors.Join(ctx.Err(), f.prepare()); err != nil {
+		return times, last, err
+	}
+	for n := range folders {
+		info, err := os.Stat(f.folder(n))
+		if err != nil {
+			return times, last, fmt.Errorf("store: %w", err)
+		}
+		if times[n] = info.ModTime(); times[n].After(last) {
+			last = times[n]
+		}
+	}
+	return times, last, nil
 }
 
 // walk calls visit for every item's file until that returns false.

@@ -10,7 +10,7 @@
 // # What it costs
 //
 // Get is one round trip; on a Cluster one to each node that has a key, at the same time. Put is one, and one more before it for an item with an owner. Delete is
-// one. List is two for about 250 items of the owner. An item takes 25 bytes and its owner's 32 besides its data, Redis's own overhead and a key of 45 bytes and
+// one. List is two for about 250 items of the owner, and twice that when some have ended or gone lately. An item takes 25 bytes and its owner's 32 besides its data, Redis's own overhead and a key of 45 bytes and
 // Config.Prefix; an owner's entry for it about 50 bytes. Redis drops everything by itself a minute or two after its end: there is nothing to sweep up.
 //
 // # What Redis must be set to

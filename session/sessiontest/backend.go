@@ -47,6 +47,7 @@ func RunBackend(t *testing.T, newBackend func(t *testing.T) session.Backend) {
 		{"List follows deletions and ends", listingFollows},
 		{"List keeps its limit", listingLimit},
 		{"an item changes hands", newOwner},
+		{"what moves to another key is in every list, under one of both", movingList},
 		{"of many writers from one version one wins", oneWinner},
 		{"a counter counts every increment", counter},
 		{"of many that create one item one wins", oneCreator},
@@ -347,6 +348,39 @@ func newOwner(t *testing.T, a, b session.Backend) {
 	mustPut(t, b, key, owned(second, 2), 1)
 	if x, y := list(t, a, first), list(t, a, second); len(x) != 0 || len(y) != 1 {
 		t.Errorf("the first has %d, the second %d; want 0 and 1", len(x), len(y))
+	}
+}
+
+// movingList is a rotation: the new place is put before the old one is given up. A List that looks at the one before it is there, and at the other when it has gone,
+// misses a session that was there all the time.
+func movingList(t *testing.T, a, b session.Backend) {
+	owner, key := newKey(), newKey()
+	mustPut(t, a, key, owned(owner, 1), 0)
+	mustPut(t, a, newKey(), owned(owner, 1), 0) // one that stays
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var mover sync.WaitGroup
+	defer mover.Wait()
+	mover.Go(func() {
+		for range 200 {
+			next := newKey()
+			for _, err := range []error{a.Put(ctx, next, owned(owner, 1), 0), a.Put(ctx, key, item("moved", 2), 1)} {
+				if err != nil {
+					if ctx.Err() == nil {
+						t.Error(err)
+					}
+					return
+				}
+			}
+			key = next
+		}
+		stop()
+	})
+	for ctx.Err() == nil {
+		if keys := list(t, b, owner); len(keys) < 2 {
+			stop()
+			t.Errorf("%d keys, want 2 or more", len(keys))
+		}
 	}
 }
 
