@@ -115,7 +115,7 @@ func rotations(t *testing.T, client func() redis.UniversalClient) {
 	}
 	for name, end := range ends {
 		for round := range 8 {
-			s, list := first, []session.Listing(nil)
+			s := first
 			if round > 0 || name == "End" {
 				s, cookies = login(t, provider, a, b)
 			}
