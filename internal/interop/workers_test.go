@@ -178,7 +178,8 @@ func TestWorkersThatDieLoseNoTenant(t *testing.T) {
 			programs := []*service.Program{w.start(), w.start(), w.start()}
 			kills, said := 0, ""
 			for end := time.Now().Add(length); time.Now().Before(end); {
-				time.Sleep(min(dies, time.Until(end)))
+				// At no fixed beat: a token whose process died is sent once more ten seconds later, and that would be when the next one dies. It is not sent a third time.
+				time.Sleep(min(dies/2+mathrand.N(dies), time.Until(end)))
 				if time.Until(end) < dies/2 {
 					continue
 				}
