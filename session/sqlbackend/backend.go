@@ -112,6 +112,9 @@ func (b *Backend) read(ctx context.Context, keys []store.Key) ([]store.Item, err
 			item.Data = []byte{}
 		}
 		item.Version, item.Expires = uint64(version), time.UnixMilli(expires)
+		if !time.Now().Before(item.Expires) {
+			continue // ended while the statement waited for a connection
+		}
 		for i := range keys {
 			if keys[i] == key {
 				items[i] = item
@@ -225,13 +228,14 @@ func (b *Backend) List(ctx context.Context, owner store.Key, limit int) (keys []
 		return nil, wrap("list", err)
 	}
 	err = b.retry(ctx, "list", func() (err error) {
-		keys, err = b.keys(ctx, b.text.list, owner[:], time.Now().UnixMilli(), limit)
+		keys, err = b.keys(ctx, false, b.text.list, owner[:], time.Now().UnixMilli(), limit)
 		return err
 	})
 	return keys, err
 }
 
-func (b *Backend) keys(ctx context.Context, text string, args ...any) (keys []store.Key, err error) {
+// keys are those that the statement selects, with their ends; without ended only those that are still ahead when the answer is there.
+func (b *Backend) keys(ctx context.Context, ended bool, text string, args ...any) (keys []store.Key, err error) {
 	rows, err := b.db.QueryContext(ctx, text, args...)
 	if err != nil {
 		return nil, err
@@ -239,14 +243,17 @@ func (b *Backend) keys(ctx context.Context, text string, args ...any) (keys []st
 	defer rows.Close()
 	for rows.Next() {
 		var raw sql.RawBytes
-		if err := rows.Scan(&raw); err != nil {
+		var expires int64
+		if err := rows.Scan(&raw, &expires); err != nil {
 			return nil, err
 		}
 		key, err := keyOf(raw)
 		if err != nil {
 			return nil, err
 		}
-		keys = append(keys, key)
+		if ended || time.Now().UnixMilli() < expires {
+			keys = append(keys, key)
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -90,7 +90,7 @@ func TestSweepingWhileItemsAreMadeRefusesNone(t *testing.T) {
 				writers.Go(func() {
 					key, item := newKey(), sealedItem(1)
 					for i := range 60 {
-						item.Expires = time.Now().Add(-time.Millisecond)
+						item.Expires = time.Now().Add(-2 * time.Minute) // long enough for a sweeper
 						if err := b.Put(ctx, key, item, 0); err != nil {
 							t.Errorf("Put %d: %v", i, err)
 							return

@@ -60,7 +60,7 @@ type statements struct {
 	table   string
 	gets    map[int]string
 
-	create, revive, replace, remove, removeVersion, list, ended, sweep string
+	create, revive, replace, remove, removeVersion, list, ended, sweep, readable string
 }
 
 const columns = "item_key, version, owner, expires, data"
@@ -83,9 +83,11 @@ func newStatements(d Dialect, table string) *statements {
 	s.replace = s.bind(set + " WHERE item_key = ? AND version = ? AND expires > ?")
 	s.remove = s.bind("DELETE FROM @ WHERE item_key = ?")
 	s.removeVersion = s.bind("DELETE FROM @ WHERE item_key = ? AND version = ?")
-	s.list = s.bind("SELECT item_key FROM @ WHERE owner = ? AND expires > ? LIMIT ?")
-	ended := "SELECT item_key FROM @ WHERE expires <= ? ORDER BY expires LIMIT ?"
-	s.ended = s.bind(ended)
+	s.list = s.bind("SELECT item_key, expires FROM @ WHERE owner = ? AND expires > ? LIMIT ?")
+	s.readable = s.bind("SELECT " + columns + " FROM @ WHERE 1 = 0")
+	const which = " FROM @ WHERE expires <= ? ORDER BY expires LIMIT ?"
+	ended := "SELECT item_key" + which
+	s.ended = s.bind("SELECT item_key, expires" + which)
 	switch d {
 	case PostgreSQL: // of two sweepers each skips the rows of the other; a WITH that locks runs once, so that LIMIT holds
 		s.sweep = s.bind("WITH ended AS (" + ended + " FOR UPDATE SKIP LOCKED) DELETE FROM @ AS old USING ended WHERE old.item_key = ended.item_key")

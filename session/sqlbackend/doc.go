@@ -14,11 +14,11 @@
 // # What the database has to do
 //
 // All replicas must use the same primary: what one has written the next must read, so neither a read replica nor a cluster that reads what is old will do.
-// Autocommit has to be on, as it is by default. Any isolation level will do. A failover that loses the last writes brings back refresh tokens that are spent, and
+// Autocommit has to be on, as it is by default; CreateSchema and CheckSchema look. Any isolation level will do. A failover that loses the last writes brings back refresh tokens that are spent, and
 // sessions that were ended: let the primary wait for its standby (synchronous_commit, rpl_semi_sync_master_enabled) where that matters.
 //
 // Ends are compared with the clock of the replica that asks. The clocks of all must agree within a second or so: one that is ahead takes over the lease of a refresh
-// earlier, by as much as it is ahead. Ended items stay in the table until Sweep removes them; nothing reads them.
+// earlier, by as much as it is ahead. Ended items stay in the table until Sweep removes them, a minute or more after their end; nothing reads them.
 //
 // It is tested with PostgreSQL 15, MariaDB 10.11 and SQLite 3; what is sent to MariaDB is MySQL's SQL as well.
 //

@@ -26,9 +26,17 @@ var ErrSchema = errors.New("sqlbackend: the tables don't fit")
 // schemaTimeout bounds CreateSchema for a context without a deadline. It is long, since a table may have to be rebuilt some day.
 const schemaTimeout = 5 * time.Minute
 
+// checkTimeout bounds CheckSchema in the same way.
+const checkTimeout = time.Minute
+
 // CheckSchema reports whether the tables are there and of the version that this package needs: for the start of a program whose schema is applied by hand.
-// The error is ErrSchema when they are missing or of another version; an outage is the driver's.
+// The error is ErrSchema when they are missing, may not be read, or are of another version; an outage is the driver's. ctx bounds it, or a minute.
 func (b *Backend) CheckSchema(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	if err := b.checkAutocommit(ctx); err != nil {
+		return wrap("check schema", err)
+	}
 	found, err := b.version(ctx, b.db)
 	switch {
 	case err != nil && (ctx.Err() != nil || b.db.PingContext(ctx) != nil):
@@ -41,6 +49,31 @@ func (b *Backend) CheckSchema(ctx context.Context) error {
 	case found > schemaVersion:
 		return b.tooNew(found)
 	}
+	rows, err := b.db.QueryContext(ctx, b.text.readable)
+	if err == nil {
+		err = errors.Join(rows.Close(), rows.Err())
+	}
+	switch {
+	case err != nil && (ctx.Err() != nil || b.db.PingContext(ctx) != nil):
+		return wrap("check schema", err)
+	case err != nil:
+		return fmt.Errorf("%w: %s can't be read; grant the right to select, insert, update and delete there: %w", ErrSchema, b.table, err)
+	}
+	return nil
+}
+
+// checkAutocommit refuses connections on which what was put is not there for others, and gone with the connection.
+func (b *Backend) checkAutocommit(ctx context.Context) error {
+	if b.dialect != MySQL {
+		return nil // drivers of the others begin no transaction by themselves
+	}
+	var on int
+	if err := b.db.QueryRowContext(ctx, "SELECT @@autocommit").Scan(&on); err != nil {
+		return err
+	}
+	if on == 0 {
+		return errors.New("autocommit is off: nothing that is put would last; take autocommit=0 out of the data source name or of the server's init_connect")
+	}
 	return nil
 }
 
@@ -52,11 +85,14 @@ func (b *Backend) tooNew(found int) error {
 // start; of those that call it at once one works and the others wait. A schema of a later version is refused with ErrSchema. ctx bounds it, or five
 // minutes.
 func (b *Backend) CreateSchema(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
+	defer cancel()
+	if err := b.checkAutocommit(ctx); err != nil {
+		return wrap("create schema", err)
+	}
 	if found, err := b.version(ctx, b.db); err == nil && found == schemaVersion {
 		return nil // without the rights and the locks that making it takes
 	}
-	ctx, cancel := context.WithTimeout(ctx, schemaTimeout)
-	defer cancel()
 	return b.retry(ctx, "create schema", func() error {
 		conn, err := b.db.Conn(ctx)
 		if err != nil {

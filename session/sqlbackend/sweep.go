@@ -12,13 +12,16 @@ import (
 // sweepBatch is how many rows one statement removes: it holds their locks, and SQLite's only one, for a few milliseconds.
 const sweepBatch = 200
 
-// Sweep implements store.Sweeper, in statements of at most 200 rows. It returns how many it has removed also when one of them fails.
+// sweepAge is how long ago what is removed has ended: by the clock of a replica that is ahead less, and then it is not ended yet for the others.
+const sweepAge = time.Minute
+
+// Sweep implements store.Sweeper, in statements of at most 200 rows. It leaves what has ended within the last minute. It returns how many it has removed also when one of them fails.
 func (b *Backend) Sweep(ctx context.Context, limit int) (removed int, err error) {
-	now := time.Now().UnixMilli()
+	past := time.Now().Add(-sweepAge).UnixMilli()
 	for removed < limit {
 		batch, n := min(sweepBatch, limit-removed), 0
 		if err := b.retry(ctx, "sweep", func() (err error) {
-			n, err = b.sweep(ctx, now, batch)
+			n, err = b.sweep(ctx, past, batch)
 			return err
 		}); err != nil {
 			return removed, err
@@ -30,12 +33,12 @@ func (b *Backend) Sweep(ctx context.Context, limit int) (removed int, err error)
 	return removed, nil
 }
 
-func (b *Backend) sweep(ctx context.Context, now int64, limit int) (int, error) {
-	text, args := b.text.sweep, []any{now, limit}
+func (b *Backend) sweep(ctx context.Context, past int64, limit int) (int, error) {
+	text, args := b.text.sweep, []any{past, limit}
 	if b.dialect == MySQL {
 		// DELETE … ORDER BY expires LIMIT would lock the index before the rows, and the gap behind them: updates lock in the other order, and inserts wait for
 		// the gap. So the keys are read without a lock, and the rows removed by them, in the order of all other statements.
-		keys, err := b.keys(ctx, b.text.ended, now, limit)
+		keys, err := b.keys(ctx, true, b.text.ended, past, limit)
 		if err != nil || len(keys) == 0 {
 			return 0, err
 		}
@@ -44,7 +47,7 @@ func (b *Backend) sweep(ctx context.Context, now int64, limit int) (int, error) 
 		for i := range keys {
 			args = append(args, keys[i][:])
 		}
-		args = append(args, now)
+		args = append(args, past)
 	}
 	result, err := b.db.ExecContext(ctx, text, args...)
 	if err != nil {
