@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -169,6 +170,7 @@ func TestWorkersThatDieLoseNoTenant(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			length := length
 			if name == "files" && os.Getenv("LATCHKEY_JOB_TIME") == "" {
 				length = 15 * time.Second
 			}
@@ -209,6 +211,8 @@ func TestWorkersThatDieLoseNoTenant(t *testing.T) {
 	}
 }
 
+var diedTwice = regexp.MustCompile(`key=(\S+) reason=refresh_outcome_unknown error=<nil>`)
+
 // judge counts.
 func (w *workers) judge(tenants int, length time.Duration, kills int, before []uint64, counts [3]workerCounts, said string) {
 	t := w.t
@@ -218,24 +222,34 @@ func (w *workers) judge(tenants int, length time.Duration, kills int, before []u
 		saved += int(version - before[i])
 	}
 	made, lost, used := w.op.Refreshes(), 0, int64(0)
+	// Two processes died on these, and a token is not sent a third time.
+	twice := map[string]bool{}
+	for _, found := range diedTwice.FindAllStringSubmatch(said, -1) {
+		twice[found[1]] = true
+	}
 	for i := range tenants {
 		source := w.client.TokenSource(t.Context(), w.tokens, fmt.Sprint("tenant-", i))
 		if _, err := source.Token(); err != nil {
 			lost++
-			t.Errorf("tenant-%d is lost: %v", i, err)
+			if !twice[source.Key()] {
+				t.Errorf("%s is lost: %v", source.Key(), err)
+			}
 		}
 	}
 	for _, c := range counts {
 		used += c.Used
-		if c.Failed != 0 || c.Keeper.Reconnect != 0 || c.Store.Unsaved != 0 {
+		if c.Failed != 0 || c.Keeper.Reconnect > len(twice) || c.Store.Unsaved != 0 {
 			t.Errorf("a worker ends with %+v", c)
 		}
 	}
 	if t.Failed() {
 		t.Logf("the workers said:\n%.4000s", said)
 	}
-	t.Logf("%d tenants, %v, %d processes killed: %d refreshes at the provider, %d saved (%.2f %% more than saved), %d sent again after a death, %d reuses, %d tenants lost, %d calls by the workers that lived",
-		tenants, length, kills, made, saved, 100*float64(made-saved)/float64(saved), again, w.op.RefreshReuses(), lost, used)
+	t.Logf("%d tenants, %v, %d processes killed: %d refreshes at the provider, %d saved (%.2f %% more than saved), %d sent again after a death, %d reuses, %d tenants lost (two processes died on %d), %d calls by the workers that lived",
+		tenants, length, kills, made, saved, 100*float64(made-saved)/float64(saved), again, w.op.RefreshReuses(), lost, len(twice), used)
+	if len(twice) > 1+kills/10 {
+		t.Errorf("of %d deaths two were of one token %d times", kills, len(twice))
+	}
 	if n := w.op.RefreshReuses(); n != 0 {
 		t.Errorf("%d refresh tokens were used twice", n)
 	}
