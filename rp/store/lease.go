@@ -216,7 +216,7 @@ func (l *Lease) intend(ctx context.Context, tries int) (turn Turn, before int, e
 	return Held, before, nil
 }
 
-// outwait waits for the one who left a note to save after all. An error: the record could not be read, so that nobody knows.
+// outwait waits for the one who left a note to save after all. An error: the record could not be read, or ctx ended before the wait did, so that nobody knows.
 func (l *Lease) outwait(ctx context.Context, before int, until time.Time) (Turn, error) {
 	until = time.Now().Add(min(max(time.Until(until), retryTime), settleTime))
 	for {
@@ -226,7 +226,10 @@ func (l *Lease) outwait(ctx context.Context, before int, until time.Time) (Turn,
 			return Gone, nil
 		case err == nil && items[0].Version != l.version:
 			return Newer, nil
-		case time.Now().Before(until) && pause(ctx, lastPoll):
+		case time.Now().Before(until):
+			if !pause(ctx, lastPoll) {
+				return 0, ctx.Err()
+			}
 		case err != nil || before <= 1:
 			return Held, err
 		default:
