@@ -38,9 +38,9 @@ const (
 // must be on a disk of this machine: NFS and its like do not all keep locks. A disk that lies about flushes can lose the last writes when the power goes; then a refresh token may be back that is spent.
 //
 // Folder and files are for their owner alone (0700, 0600): others in their place are refused, links too; not checked on Windows. A file that is damaged is an error that names it, in every method; it is
-// neither taken for absent nor overwritten. Delete with version zero removes it.
+// neither taken for absent nor overwritten. Delete with version zero removes it. A folder that goes away while it is used is an error, too.
 //
-// Get is one file read for each key, Put one read, one write and two flushes. List reads every file: it is for thousands, not for millions.
+// Get is one file read for each key, Put one read, one write and two flushes. List reads every file, and again while others write: it is for thousands, not for millions.
 type File struct {
 	dir   string
 	ready atomic.Bool // the folder is there, and fit
@@ -56,53 +56,6 @@ func NewFile(dir string) (*File, error) {
 		return nil, fmt.Errorf("store: folder %s: %w", dir, err)
 	}
 	return &File{dir: abs}, nil
-}
-
-// prepare makes the folder, once.
-func (f *File) prepare() error {
-	if f.ready.Load() {
-		return nil
-	}
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	if err := checkFolder(f.dir); err != nil {
-		return err
-	}
-	made := false
-	for n := range folders {
-		folder := f.folder(n)
-		switch err := os.Mkdir(folder, 0o700); {
-		case err == nil:
-			made = true
-		case !errors.Is(err, fs.ErrExist):
-			return fmt.Errorf("store: %w", err)
-		}
-		if err := checkFolder(folder); err != nil {
-			return err
-		}
-	}
-	if made {
-		// What is written into a folder is worth no more than the folder's own name on the disk.
-		if err := errors.Join(flush(f.dir), flush(filepath.Dir(f.dir))); err != nil {
-			return fmt.Errorf("store: %w", err)
-		}
-	}
-	f.ready.Store(true)
-	return nil
-}
-
-func (f *File) folder(n int) string { return filepath.Join(f.dir, fmt.Sprintf("%02x", n)) }
-
-func checkFolder(path string) error {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("store: %s is not a folder (a link is not followed)", path)
-	}
-	return private(path, info, "700")
 }
 
 func (f *File) path(key Key) string {
@@ -135,7 +88,7 @@ func (f *File) read(path string, most int64) (item Item, err error) {
 	file, err := openItem(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Item{}, nil
+		return Item{}, stillThere(filepath.Dir(path))
 	case err != nil:
 		return Item{}, fmt.Errorf("store: %w", err)
 	}
@@ -272,7 +225,7 @@ func (f *File) Delete(ctx context.Context, key Key, version uint64) error {
 func remove(path string) error {
 	switch err := os.Remove(path); {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return stillThere(filepath.Dir(path))
 	case err != nil:
 		return fmt.Errorf("store: %w", err)
 	}

@@ -186,6 +186,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("STORE_TEST_PROCESS") {
 	case "count":
 		os.Exit(count(os.Getenv("STORE_TEST_DIR")))
+	case "unprivileged":
+		os.Exit(unprivileged(os.Getenv("STORE_TEST_DIR")))
 	case "fill":
 		os.Exit(fill(os.Getenv("STORE_TEST_DIR")))
 	}

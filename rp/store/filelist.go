@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,9 +83,6 @@ func (f *File) walk(ctx context.Context, visit func(path string, key Key) (more 
 	for n := range folders {
 		folder := f.folder(n)
 		entries, err := os.ReadDir(folder)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
 		if err != nil {
 			return fmt.Errorf("store: %w", err)
 		}
@@ -98,10 +94,11 @@ func (f *File) walk(ctx context.Context, visit func(path string, key Key) (more 
 			if len(entry.Name()) != 2*len(key) { // Decode panics for a longer one
 				continue
 			}
-			if _, err := hex.Decode(key[:], []byte(entry.Name())); err != nil {
+			path := filepath.Join(folder, entry.Name())
+			if _, err := hex.Decode(key[:], []byte(entry.Name())); err != nil || path != f.path(key) { // a copy elsewhere, which Get doesn't find
 				continue
 			}
-			if more, err := visit(filepath.Join(folder, entry.Name()), key); err != nil || !more {
+			if more, err := visit(path, key); err != nil || !more {
 				return err
 			}
 		}
@@ -111,6 +108,9 @@ func (f *File) walk(ctx context.Context, visit func(path string, key Key) (more 
 
 // Sweep implements Sweeper. It removes what processes left behind that died while they wrote, too.
 func (f *File) Sweep(ctx context.Context, limit int) (n int, err error) {
+	if limit <= 0 {
+		return 0, nil
+	}
 	now := time.Now()
 	err = f.walk(ctx, func(path string, key Key) (bool, error) {
 		if item, err := f.read(path, int64(fileHeader)); err != nil || !item.ended(now) || item.Version == 0 {
@@ -133,7 +133,7 @@ func (f *File) Sweep(ctx context.Context, limit int) (n int, err error) {
 	for i := range folders {
 		folder := f.folder(i)
 		entries, readErr := os.ReadDir(folder)
-		if readErr != nil && !errors.Is(readErr, fs.ErrNotExist) {
+		if readErr != nil {
 			err = errors.Join(err, fmt.Errorf("store: %w", readErr))
 		}
 		for _, entry := range entries {

@@ -111,7 +111,7 @@ func (b *Memory) List(ctx context.Context, owner Key, limit int) ([]Key, error) 
 	defer b.mu.Unlock()
 	var keys []Key
 	for key := range b.owners[owner] {
-		if len(keys) == limit {
+		if len(keys) >= limit {
 			break
 		}
 		if b.find(key).Version != 0 {
@@ -134,7 +134,7 @@ func (b *Memory) Sweep(ctx context.Context, limit int) (int, error) {
 func (b *Memory) sweep(limit int) (n int) {
 	now := time.Now()
 	for key, item := range b.items {
-		if n == limit {
+		if n >= limit {
 			break
 		}
 		if item.ended(now) {

@@ -36,7 +36,7 @@ func RunBackend(t *testing.T, newBackend func(t *testing.T) session.Backend) {
 		{"Put may keep the version", sameVersion},
 		{"versions use all 64 bits", wideVersions},
 		{"data is kept byte by byte", binaryData},
-		{"an item of half a megabyte fits", largeData},
+		{"an item of a megabyte fits", largeData},
 		{"Delete removes the version that it names, or any for zero", removal},
 		{"a removed item is not revived", noRevival},
 		{"an item ends at its time, everywhere", ending},
@@ -48,6 +48,10 @@ func RunBackend(t *testing.T, newBackend func(t *testing.T) session.Backend) {
 		{"List keeps its limit", listingLimit},
 		{"an item changes hands", newOwner},
 		{"what moves to another key is in every list, under one of both", movingList},
+		{"a Put that is refused changes neither data nor end nor owner", refusedPut},
+		{"an item may be given up by its owner", disowned},
+		{"a thousand keys are got at once", manyKeys},
+		{"limits of zero and less are kept", noLimit},
 		{"of many writers from one version one wins", oneWinner},
 		{"a counter counts every increment", counter},
 		{"of many that create one item one wins", oneCreator},
@@ -202,7 +206,7 @@ func binaryData(t *testing.T, a, b session.Backend) {
 }
 
 func largeData(t *testing.T, a, b session.Backend) {
-	key, data := newKey(), bytes.Repeat([]byte("0123456789abcde\n"), 1<<15)
+	key, data := newKey(), bytes.Repeat([]byte("0123456789abcd\x00\n"), 1<<16)
 	mustPut(t, a, key, session.Item{Data: data, Version: 1, Expires: soon()}, 0)
 	if got := get(t, b, key)[0]; !bytes.Equal(got.Data, data) {
 		t.Errorf("%d bytes came back of %d", len(got.Data), len(data))
@@ -380,6 +384,64 @@ func movingList(t *testing.T, a, b session.Backend) {
 		if keys := list(t, b, owner); len(keys) < 2 {
 			stop()
 			t.Errorf("%d keys, want 2 or more", len(keys))
+		}
+	}
+}
+
+func refusedPut(t *testing.T, a, b session.Backend) {
+	key, owner, other := newKey(), newKey(), newKey()
+	mustPut(t, a, key, owned(owner, 5), 0)
+	for from, version := range map[uint64]uint64{0: 6, 4: 7, 6: 5} {
+		wantConflict(t, b, key, session.Item{Data: []byte("y"), Version: version, Expires: time.Now().Add(time.Hour), Owner: other}, from)
+	}
+	want(t, a, key, "x", 5)
+	if got := get(t, a, key)[0]; got.Owner != owner || time.Until(got.Expires) > 2*time.Minute {
+		t.Errorf("its owner is the same: %t, its end %s away", got.Owner == owner, time.Until(got.Expires))
+	}
+	if x, y := list(t, a, owner), list(t, b, other); len(x) != 1 || len(y) != 0 {
+		t.Errorf("the owner has %d, who was refused %d; want 1 and 0", len(x), len(y))
+	}
+}
+
+func disowned(t *testing.T, a, b session.Backend) {
+	key, owner := newKey(), newKey()
+	mustPut(t, a, key, owned(owner, 1), 0)
+	mustPut(t, b, key, item("nobody's", 2), 1)
+	if keys := list(t, a, owner); len(keys) != 0 {
+		t.Errorf("%d keys, want none", len(keys))
+	}
+	mustPut(t, a, key, owned(owner, 3), 2)
+	if keys := list(t, b, owner); !slices.Equal(keys, []session.Key{key}) {
+		t.Errorf("%d keys, want the one that was taken back", len(keys))
+	}
+}
+
+func manyKeys(t *testing.T, a, b session.Backend) {
+	keys := make([]session.Key, 1000)
+	for i := range keys {
+		keys[i] = newKey()
+	}
+	mustPut(t, a, keys[0], item("first", 1), 0)
+	mustPut(t, a, keys[999], item("last", 2), 0)
+	for i, got := range get(t, b, keys...) {
+		if want := map[int]uint64{0: 1, 999: 2}[i]; got.Version != want {
+			t.Errorf("item %d has version %d, want %d", i, got.Version, want)
+		}
+	}
+}
+
+func noLimit(t *testing.T, a, b session.Backend) {
+	owner := newKey()
+	mustPut(t, a, newKey(), owned(owner, 1), 0)
+	mustPut(t, a, newKey(), session.Item{Data: []byte("x"), Version: 1, Expires: time.Now().Add(-time.Hour), Owner: owner}, 0)
+	for _, limit := range []int{0, -1} {
+		if keys, err := b.List(t.Context(), owner, limit); err != nil || len(keys) != 0 {
+			t.Errorf("List of at most %d: %d keys, %v", limit, len(keys), err)
+		}
+		if sweeper, ok := b.(session.Sweeper); ok {
+			if n, err := sweeper.Sweep(t.Context(), limit); err != nil || n != 0 {
+				t.Errorf("Sweep of at most %d: %d, %v", limit, n, err)
+			}
 		}
 	}
 }
