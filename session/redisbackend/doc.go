@@ -22,7 +22,7 @@
 // min-replicas-to-write 1.
 //
 // Everything is read from the master. New refuses a Cluster client that reads from replicas, and a redis.Ring, whose keys move when a shard is away;
-// of a FailoverClient leave ReplicaOnly false.
+// of a FailoverClient leave ReplicaOnly false. A replica refuses writes and scripts that write, but answers Get: an address that a failover leaves at the old master shows what is old.
 //
 // # Clocks
 //
@@ -39,5 +39,6 @@
 // take longer than that; set them low where the provider's log should tell of the 503.
 //
 // The client repeats a command whose answer was lost (MaxRetries). A Put that was carried out the first time knows itself again and succeeds. Only if another
-// write replaced it before it was repeated does it return store.ErrConflict although it took place: that write has seen it then.
+// write replaced it before it was repeated does it return store.ErrConflict although it took place: that write has seen it then. And a Put of a new item that somebody
+// saw and removed before it was repeated puts it there again. Neither happens with MaxRetries -1, where such a Put is an error.
 package redisbackend
