@@ -13,15 +13,8 @@ func (f *File) prepare() error {
 	if f.ready.Load() {
 		return nil
 	}
-	there := f.dir // the nearest folder that there is
-	for {
-		if _, err := os.Lstat(there); !errors.Is(err, fs.ErrNotExist) || filepath.Dir(there) == there {
-			break
-		}
-		there = filepath.Dir(there)
-	}
-	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return fmt.Errorf("store: %w", err)
+	if err := makeFolder(f.dir); err != nil {
+		return err
 	}
 	if err := checkFolder(f.dir); err != nil {
 		return err
@@ -35,17 +28,32 @@ func (f *File) prepare() error {
 			return err
 		}
 	}
-	// What is written into a folder is worth no more than the folder's own name on the disk. Those that were there are not ours, and perhaps not ours to read.
-	if err := flush(f.dir); err != nil {
+	if err := flush(f.dir); err != nil { // also when another process has made them, and died
 		return fmt.Errorf("store: %w", err)
 	}
-	for folder := f.dir; folder != there; {
-		folder = filepath.Dir(folder)
-		if err := flush(folder); err != nil && !errors.Is(err, fs.ErrPermission) {
+	f.ready.Store(true)
+	return nil
+}
+
+// makeFolder makes dir and its parents, and flushes their names: what is written into a folder is worth no more on the disk than they are. Parents that are there already are not ours, and
+// perhaps not ours to read.
+func makeFolder(dir string) error {
+	there := dir
+	for {
+		if _, err := os.Lstat(there); !errors.Is(err, fs.ErrNotExist) || filepath.Dir(there) == there {
+			break
+		}
+		there = filepath.Dir(there)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	for dir != there {
+		dir = filepath.Dir(dir)
+		if err := flush(dir); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("store: %w", err)
 		}
 	}
-	f.ready.Store(true)
 	return nil
 }
 

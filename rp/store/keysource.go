@@ -128,8 +128,8 @@ func CreateKeyFile(path string) error {
 		return nil
 	}
 	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return fmt.Errorf("store: %w", err)
+	if err := makeFolder(folder); err != nil {
+		return err
 	}
 	key := make([]byte, 32)
 	rand.Read(key) // never fails

@@ -46,15 +46,18 @@ func TestBackendOnACluster(t *testing.T) {
 
 func TestNewRefusesClientsThatReadWhatIsOld(t *testing.T) {
 	for name, client := range map[string]redis.UniversalClient{
-		"nothing":       nil,
-		"a Ring":        redis.NewRing(&redis.RingOptions{}),
-		"replicas":      redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, ReadOnly: true}),
-		"near replicas": redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, RouteByLatency: true}),
+		"nothing":                nil,
+		"no client":              (*redis.Client)(nil),
+		"no Cluster":             (*redis.ClusterClient)(nil),
+		"replicas of a Sentinel": redis.NewFailoverClusterClient(&redis.FailoverOptions{MasterName: "m", SentinelAddrs: []string{"127.0.0.1:1"}, RouteRandomly: true}),
+		"a Ring":                 redis.NewRing(&redis.RingOptions{}),
+		"replicas":               redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, ReadOnly: true}),
+		"near replicas":          redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, RouteByLatency: true}),
 	} {
 		if _, err := redisbackend.New(client, redisbackend.Config{}); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-		if client != nil {
+		if client != nil && !strings.HasPrefix(name, "no ") {
 			client.Close()
 		}
 	}

@@ -36,12 +36,20 @@ var _ store.Backend = (*Backend)(nil)
 
 // New returns a backend that uses client, and does not close it. No I/O: whether Redis can be reached shows at the first call.
 func New(client redis.UniversalClient, cfg Config) (*Backend, error) {
+	missing := errors.New("redisbackend: New needs a client")
 	switch c := client.(type) {
 	case nil:
-		return nil, errors.New("redisbackend: New needs a client")
+		return nil, missing
+	case *redis.Client:
+		if c == nil { // in an interface that isn't
+			return nil, missing
+		}
 	case *redis.Ring:
 		return nil, errors.New("redisbackend: a redis.Ring moves keys when a shard is away; use a Cluster, Sentinel or a single server")
 	case *redis.ClusterClient:
+		if c == nil {
+			return nil, missing
+		}
 		if c.Options().ReadOnly { // RouteByLatency and RouteRandomly set it
 			return nil, errors.New("redisbackend: the client reads from replicas, which lag; leave ReadOnly, RouteByLatency and RouteRandomly false")
 		}
