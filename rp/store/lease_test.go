@@ -316,3 +316,53 @@ func TestAContextThatEndsInTheWaitIsAnErrorAndNoOutcome(t *testing.T) {
 		})
 	}
 }
+
+func TestALeaseIsRenewedWhileItIsHeldAndNotTakenBack(t *testing.T) {
+	leases(t, func(t *testing.T, l *leasing) {
+		holder := l.take(l.make())
+		time.Sleep(20 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if turn, _, err := l.make().Take(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Take beside its holder: %d, %v", turn, err)
+		}
+		if err := l.backend.Delete(t.Context(), leaseKey, 0); err != nil { // as if it had slept for longer than its lease lives
+			t.Fatal(err)
+		}
+		other := l.take(l.make())
+		mine := l.note(leaseKey).Version
+		time.Sleep(20 * time.Second)
+		holder.Release(t.Context(), false, time.Now().Add(time.Minute))
+		if l.note(leaseKey).Version != mine {
+			t.Error("who had lost the lease took it back, or away")
+		}
+		other.Release(t.Context(), false, time.Time{})
+		if l.note(leaseKey).Version != 0 {
+			t.Error("Release left the lease")
+		}
+	})
+}
+
+func TestAHolderThatFailedKeepsOthersOffUntilItSays(t *testing.T) {
+	leases(t, func(t *testing.T, l *leasing) {
+		holder, until := l.take(l.make()), time.Now().Add(10*time.Second)
+		holder.Release(t.Context(), false, until)
+		if turn, when, err := l.make().Take(t.Context()); turn != store.Failed || err != nil || !when.Equal(until) {
+			t.Errorf("Take: %d until %v, %v; want Failed until %v", turn, when, err, until)
+		}
+		time.Sleep(11 * time.Second)
+		l.take(l.make()).Release(t.Context(), false, time.Time{})
+		l.save(recordKey, 8, 7)
+		busy := l.take(l.make())
+		if turn, _, err := l.make().Take(t.Context()); turn != store.Newer || err != nil {
+			t.Errorf("Take of what is newer: %d, %v", turn, err)
+		}
+		if err := l.backend.Delete(t.Context(), recordKey, 0); err != nil {
+			t.Fatal(err)
+		}
+		if turn, _, err := l.make().Take(t.Context()); turn != store.Gone || err != nil {
+			t.Errorf("Take of what is gone: %d, %v", turn, err)
+		}
+		busy.Release(t.Context(), false, time.Time{})
+	})
+}
