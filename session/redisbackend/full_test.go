@@ -44,7 +44,7 @@ func TestAReplicaRefusesWritesAndIsNoConflict(t *testing.T) {
 	master, replica := startServer(t), startServer(t)
 	b, key := backendOn(t, replica.client()), session.Key{1}
 	mustPut(t, b, key, itemOf("x", 1), 0)
-	if err := replica.client().SlaveOf(t.Context(), "127.0.0.1", strings.TrimPrefix(master.addr(), "127.0.0.1:")).Err(); err != nil {
+	if err := replica.client().ReplicaOf(t.Context(), "127.0.0.1", strings.TrimPrefix(master.addr(), "127.0.0.1:")).Err(); err != nil {
 		t.Fatal(err)
 	}
 	for name, err := range map[string]error{
