@@ -41,7 +41,7 @@ var rooms = map[string]struct{ own, foreign, forbidden []string }{
 	},
 	"session/sessiontest": {own: []string{"session"}, foreign: []string{"github.com/gorilla/sessions"}},
 	"middleware":          {own: []string{"session", "rp", "internal/problem"}},
-	"middleware/bearer":   {own: []string{"discovery", "rp/clientauth", "internal/fetch", "internal/jws", "internal/problem", "internal/strictjson"}},
+	"middleware/bearer":   {own: []string{"discovery", "rp/clientauth", "internal/contain", "internal/fetch", "internal/jws", "internal/problem", "internal/strictjson"}},
 	"internal/problem":    {},
 }
 

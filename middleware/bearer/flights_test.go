@@ -263,3 +263,23 @@ func TestNobodyIsAskedForThoseWhoLeftTheQueue(t *testing.T) {
 		}
 	})
 }
+
+type panicking struct{ http.RoundTripper }
+
+func (p panicking) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPost {
+		panic("a transport of the application's")
+	}
+	return p.RoundTripper.RoundTrip(r)
+}
+
+func TestAPanicWhileATokenIsAskedAboutIsAnOutage(t *testing.T) {
+	f := asking(t, bearer.Introspection{}, func(c *bearer.Config) {
+		c.HTTPClient = &http.Client{Transport: panicking{http.DefaultTransport}}
+	})
+	for range 100 { // more than there are turns
+		if _, err := f.verify("opaque"); !errors.Is(err, bearer.ErrUnavailable) || errors.Is(err, bearer.ErrInvalidToken) {
+			t.Fatalf("%v", err)
+		}
+	}
+}

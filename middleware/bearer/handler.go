@@ -54,9 +54,18 @@ func (v *Verifier) gate(next http.Handler, optional bool, rules []Rule) http.Han
 	})
 }
 
-// isPreflight knows the request a browser makes before another (Fetch, "CORS-preflight request"). It never carries credentials.
+// isPreflight knows the request a browser makes before another (Fetch, "CORS-preflight request"). It never carries credentials or content, nor
+// a header that handlers may take for another method.
 func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" && r.Header["Authorization"] == nil
+	if r.Method != http.MethodOptions || r.Header.Get("Origin") == "" || r.Header.Get("Access-Control-Request-Method") == "" || r.ContentLength != 0 {
+		return false
+	}
+	for _, name := range []string{"Authorization", "X-Http-Method", "X-Http-Method-Override", "X-Method-Override"} {
+		if r.Header[name] != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Either sends requests with credentials of the scheme Bearer to token and all others to session, so that one route serves programs and browsers:

@@ -215,6 +215,8 @@ func TestPreflightsPassWhereTheyAreToldTo(t *testing.T) {
 		{"a plain OPTIONS", told, request("OPTIONS"), 401},
 		{"OPTIONS from another origin", told, request("OPTIONS", "Origin", "https://app.example"), 401},
 		{"a GET that looks like one", told, request("GET", preflight...), 401},
+		{"with another method", told, request("OPTIONS", append(preflight, "X-HTTP-Method-Override", "DELETE")...), 401},
+		{"with content", told, withForm(request("OPTIONS", preflight...)), 401},
 		{"with credentials", told, request("OPTIONS", append(preflight, "Authorization", "Bearer x")...), 401},
 	} {
 		if w := serve(c.api.Handler(reached), c.r); w.Code != c.status {
@@ -364,4 +366,10 @@ func TestNoSecretAndNoForeignTextReachesLogAnswerOrHeader(t *testing.T) {
 	if n := strings.Count(log.String(), "\n"); n != 10 {
 		t.Errorf("%d lines in the log, want 10:\n%s", n, &log)
 	}
+}
+
+// withForm gives r a form.
+func withForm(r *http.Request) *http.Request {
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader("_method=DELETE")), 14
+	return r
 }

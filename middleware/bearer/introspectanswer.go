@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -182,7 +181,11 @@ func (i *introspector) checkEnvelope(c *claims, now time.Time) error {
 // confirmed is a verified JWT that the issuer calls active: what the answer says is newer and counts, what it leaves out stays. An answer about somebody else
 // is an answer about another token.
 func (is *issuer) confirmed(t, answer *Token, now time.Time) (*Token, error) {
-	for _, same := range [...]struct{ check, jwt, answer string }{{"sub", t.Subject, answer.Subject}, {"client_id", t.ClientID, answer.ClientID}} {
+	id := answer.ID
+	if t.ID == "" {
+		id = "" // the issuer's name for a JWT that has none
+	}
+	for _, same := range [...]struct{ check, jwt, answer string }{{"sub", t.Subject, answer.Subject}, {"client_id", t.ClientID, answer.ClientID}, {"jti", t.ID, id}} {
 		if same.answer != "" && same.answer != same.jwt {
 			return nil, &TokenError{Check: same.check, Want: "the one that introspection gives", Got: "another"}
 		}
@@ -200,6 +203,9 @@ func (is *issuer) confirmed(t, answer *Token, now time.Time) (*Token, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := is.checkComplete(both); err != nil {
+		return nil, err
+	}
 	if answer.Scopes != nil { // under a name that the profile may not know
 		both.Scopes = answer.Scopes
 	}
@@ -208,7 +214,7 @@ func (is *issuer) confirmed(t, answer *Token, now time.Time) (*Token, error) {
 	return both, nil
 }
 
-// overlay is the members of two objects; newer's count.
+// overlay is the members of two objects; newer's count, unless they are null: that says nothing.
 func overlay(older, newer []byte) ([]byte, error) {
 	members, err := strictjson.Object(older)
 	if err != nil {
@@ -218,6 +224,10 @@ func overlay(older, newer []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(members, over)
+	for name, value := range over {
+		if string(bytes.TrimSpace(value)) != "null" {
+			members[name] = value
+		}
+	}
 	return json.Marshal(members)
 }

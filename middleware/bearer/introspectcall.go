@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/latchkey-go/latchkey/discovery"
+	"github.com/latchkey-go/latchkey/internal/contain"
 	"github.com/latchkey-go/latchkey/internal/fetch"
 	"github.com/latchkey-go/latchkey/internal/problem"
 	"github.com/latchkey-go/latchkey/internal/strictjson"
@@ -29,16 +30,22 @@ const (
 	signedAnswer = "application/token-introspection+jwt"
 )
 
+var errPanicked = errors.New("a transport, or Introspection.Auth, panicked; the log has the stack")
+
 // ask returns the token and until when the answer may be used. sum is the SHA-256 of raw, which is no JWT, or one that has been verified.
 // Errors: *TokenError; *discovery.UnavailableError and ErrBusy, which say nothing against the token.
 func (i *introspector) ask(ctx context.Context, raw string, sum *[sha256.Size]byte) (*Token, time.Time, error) {
 	if !b64token(raw) {
 		return nil, time.Time{}, &TokenError{Check: "compact", Want: "a token", Got: "characters that no bearer token has, or none"}
 	}
-	v, ok := i.flights.do(ctx, sum, func(ctx context.Context) verdict {
+	v, ok := i.flights.do(ctx, sum, func(ctx context.Context) (v verdict) {
 		ctx, cancel := context.WithTimeout(ctx, fetch.DefaultTimeout)
 		defer cancel()
-		return i.call(ctx, raw)
+		// In a goroutine of ours a panic of a transport or an Auth would end the process.
+		if !contain.Run(ctx, i.log, "bearer: panic while a token was asked about", func() { v = i.call(ctx, raw) }) {
+			v = verdict{err: &discovery.UnavailableError{URL: "the introspection endpoint of " + i.issuer.Issuer.Issuer, Err: errPanicked}}
+		}
+		return v
 	})
 	if !ok {
 		return nil, time.Time{}, &discovery.UnavailableError{URL: "the introspection endpoint of " + i.issuer.Issuer.Issuer, Err: context.Cause(ctx)}

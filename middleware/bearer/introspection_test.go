@@ -187,6 +187,9 @@ func TestAnAnswerAboutAJWTCountsOverItAndMustBeAboutTheSameParty(t *testing.T) {
 	for _, c := range []struct{ name, answer, check string }{
 		{"active alone", `{"active":true}`, ""},
 		{"the same parties", `{"active":true,"sub":"alice","client_id":"shop"}`, ""},
+		{"nulls", `{"active":true,"exp":null,"sub":null,"client_id":null,"scope":null,"acr":null,"roles":null}`, ""},
+		{"an empty subject", `{"active":true,"sub":""}`, "sub"},
+		{"another token of the same parties", `{"active":true,"sub":"alice","jti":"another"}`, "jti"},
 		{"another subject", `{"active":true,"sub":"mallory"}`, "sub"},
 		{"another client", `{"active":true,"client_id":"other"}`, "client_id"},
 		{"another issuer", `{"active":true,"iss":"https://other.example"}`, "iss"},

@@ -70,11 +70,11 @@ func ACR(values ...string) Rule {
 }
 
 // MaxAge asks for a user who authenticated at most age ago, by auth_time; else the client is told to have the user authenticate anew with max_age
-// (RFC 9470). A token without auth_time counts as old.
+// (RFC 9470). A token without auth_time, or with one that is more than five minutes ahead of our clock, counts as old.
 func MaxAge(age time.Duration) Rule {
 	return Rule{check: func(t *Token) error {
 		// In whole seconds, as both auth_time and max_age are.
-		if !t.AuthTime.IsZero() && time.Since(t.AuthTime).Truncate(time.Second) <= age {
+		if since := time.Since(t.AuthTime).Truncate(time.Second); !t.AuthTime.IsZero() && since <= age && since >= -maxLeeway {
 			return nil
 		}
 		return &StepUpError{MaxAge: age}

@@ -32,6 +32,7 @@ func TestEachRuleHasATokenThatKeepsItAndOneThatDoesNot(t *testing.T) {
 		{"acr", bearer.ACR("gold", "platinum"), []any{"acr", "platinum"}, []any{"acr", "silver"}, 401, `error="insufficient_user_authentication", error_description="Have the user authenticate as the challenge says, and send the new token.", acr_values="gold platinum"`},
 		{"no acr", bearer.ACR("gold"), []any{"acr", "gold"}, nil, 401, `acr_values="gold"`},
 		{"max_age", bearer.MaxAge(time.Hour), []any{"auth_time", time.Now().Unix() - 3590}, []any{"auth_time", time.Now().Unix() - 3610}, 401, `error="insufficient_user_authentication", error_description="Have the user authenticate as the challenge says, and send the new token.", max_age="3600"`},
+		{"auth_time to come", bearer.MaxAge(time.Hour), []any{"auth_time", time.Now().Unix() + 50}, []any{"auth_time", time.Now().Unix() + 400}, 401, `max_age="3600"`},
 		{"no auth_time", bearer.MaxAge(time.Hour), []any{"auth_time", time.Now().Unix()}, nil, 401, `max_age="3600"`},
 		{"allow", bearer.Allow(func(t *bearer.Token) bool { return t.Subject == "alice" }), nil, []any{"sub", "bob"}, 403, `error="insufficient_scope"`},
 	} {
