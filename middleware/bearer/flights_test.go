@@ -283,3 +283,39 @@ func TestAPanicWhileATokenIsAskedAboutIsAnOutage(t *testing.T) {
 		}
 	}
 }
+
+func TestAFloodOfGarbageLeavesRoomForJWTsThatAreAskedAbout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := askingInMemory(t, bearer.Introspection{JWTs: true})
+		token := f.token()
+		f.op.Fault(rptest.Introspection, func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if r.FormValue("token") == token {
+					fmt.Fprint(w, activeAnswer(f, "jti", nil, "username", nil))
+					return
+				}
+				time.Sleep(5 * time.Second)
+				fmt.Fprint(w, `{"active":false}`)
+			})
+		})
+		var all sync.WaitGroup
+		var busy atomic.Int64
+		for i := range 2000 {
+			all.Go(func() {
+				if _, err := f.verify(fmt.Sprint("garbage-", i)); errors.Is(err, bearer.ErrBusy) {
+					busy.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if busy.Load() == 0 {
+			t.Error("that is no flood")
+		}
+		start := time.Now()
+		if _, err := f.verify(token); err != nil || time.Since(start) > 0 {
+			t.Errorf("a good JWT: %v after %s", err, time.Since(start))
+		}
+		all.Wait()
+	})
+}

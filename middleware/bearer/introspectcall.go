@@ -38,7 +38,11 @@ func (i *introspector) ask(ctx context.Context, raw string, sum *[sha256.Size]by
 	if !b64token(raw) {
 		return nil, time.Time{}, &TokenError{Check: "compact", Want: "a token", Got: "characters that no bearer token has, or none"}
 	}
-	v, ok := i.flights.do(ctx, sum, func(ctx context.Context) (v verdict) {
+	flights := i.flights
+	if looksLikeJWT(raw) {
+		flights = i.verified
+	}
+	v, ok := flights.do(ctx, sum, func(ctx context.Context) (v verdict) {
 		ctx, cancel := context.WithTimeout(ctx, fetch.DefaultTimeout)
 		defer cancel()
 		// In a goroutine of ours a panic of a transport or an Auth would end the process.

@@ -63,7 +63,8 @@ type introspector struct {
 	basic, post  clientauth.Method // nil: cfg.Auth is
 	loopbackHTTP bool
 	log          *slog.Logger
-	flights      *flights
+	flights      *flights // of tokens that anybody may have made up
+	verified     *flights // of JWTs: a flood of the others is not in their way
 }
 
 // newIntrospector checks is.Introspection and does no I/O.
@@ -97,7 +98,7 @@ func newIntrospector(cfg *Config, is *issuer) (*introspector, error) {
 	if cfg.Cache.Off {
 		linger = 0
 	}
-	i.flights = newFlights(linger, in.MaxNegativeAge)
+	i.flights, i.verified = newFlights(linger, in.MaxNegativeAge), newFlights(linger, in.MaxNegativeAge)
 	return i, nil
 }
 
