@@ -265,7 +265,12 @@ func (r *rules) checkUse(c *claims) error {
 		}
 	}
 	for _, name := range []string{"typ", "token_use"} { // Keycloak's and Cognito's word for what a token is
-		switch s, _ := text(c.get(name)); strings.ToLower(s) {
+		value := c.get(name)
+		s, ok := text(value)
+		if value != nil && !ok {
+			return &TokenError{Check: "kind", Want: "an access token", Got: "one whose claim " + name + " is no string"}
+		}
+		switch strings.ToLower(s) {
 		case "id", "refresh", "offline", "logout":
 			return &TokenError{Check: "kind", Want: "an access token", Got: "one whose claim " + name + " says " + strconv.Quote(s)}
 		}

@@ -44,6 +44,15 @@ func filled(m map[string]any) {
 	}
 }
 
+// inLines writes the header on lines of its own, as RFC 7519 section 3.1 allows.
+func inLines(d *draft) {
+	filled(d.header)
+	d.rawHeader = "{\r\n " + jsonOf(d.header)[1:]
+	for len(d.rawHeader)%3 == 0 {
+		d.rawHeader = d.rawHeader[:3] + " " + d.rawHeader[3:]
+	}
+}
+
 // Every second spelling of a good token.
 var corpusEncodings = []attack{
 	{name: "json-flattened", bend: parts(func(h, p, s string) string {
@@ -73,6 +82,10 @@ var corpusEncodings = []attack{
 		filled(d.header)
 		parts(func(h, p, s string) string { return loose(h) + "." + p + "." + s })(d)
 	}, check: "base64", near: func(d *draft) { filled(d.header) }},
+	{name: "trailing-bits-of-a-header-in-lines", bend: func(d *draft) {
+		inLines(d)
+		parts(func(h, p, s string) string { return loose(h) + "." + p + "." + s })(d)
+	}, check: "base64", near: inLines},
 	{name: "trailing-bits-of-the-payload", bend: func(d *draft) {
 		filled(d.claims)
 		parts(func(h, p, s string) string { return h + "." + loose(p) + "." + s })(d)

@@ -55,6 +55,7 @@ var kinds = []kind{
 	{"Keycloak's ID token", "JWT", keep(idClaims+" jti", "typ", "ID", "azp", "shop"), "typ", "typ", "kind"},
 	{"Keycloak's ID token that says at+jwt", "at+jwt", keep(idClaims+" jti", "typ", "ID", "azp", "shop", "client_id", "shop"), "kind", "typ", "kind"},
 	{"Cognito's ID token", "JWT", keep(idClaims+" jti", "token_use", "id", "azp", "shop"), "typ", "typ", "kind"},
+	{"an ID token that says so in a list", "at+jwt", keep(idClaims+" jti", "token_use", []string{"id"}, "azp", "shop", "client_id", "shop"), "kind", "typ", "kind"},
 
 	{"a logout token", "logout+jwt", keep("iss sub aud exp iat jti sid", "events", logoutEvent), "typ", "typ", "typ"},
 	{"a logout token with typ JWT", "JWT", keep("iss sub aud exp iat jti sid", "events", logoutEvent, "azp", "shop", "typ", "Bearer"), "typ", "kind", "kind"},

@@ -37,7 +37,8 @@ type Token struct {
 // HasScope reports whether scope is among Scopes.
 func (t *Token) HasScope(scope string) bool { return slices.Contains(t.Scopes, scope) }
 
-// Decode decodes all claims into v, a pointer to a struct or a map. Names match exactly.
+// Decode decodes all claims into v, a pointer to a struct or a map. The claims' names match exactly, those inside their objects as
+// encoding/json matches them.
 func (t *Token) Decode(v any) error {
 	if err := strictjson.Unmarshal(t.claims, v); err != nil {
 		return fmt.Errorf("bearer: claims: %w", typeError(err))

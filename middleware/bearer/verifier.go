@@ -72,6 +72,15 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	return t, nil
 }
 
+// Deadline is when t stops being accepted, for what goes on longer than a request: its expiry and Config.Leeway. ok is false for one that
+// never does. It is safe for concurrent use.
+func (v *Verifier) Deadline(t *Token) (deadline time.Time, ok bool) {
+	if t.Expiry.IsZero() {
+		return time.Time{}, false
+	}
+	return t.Expiry.Add(v.cfg.Leeway), true
+}
+
 // verify checks a token that the cache does not have.
 func (v *Verifier) verify(ctx context.Context, raw string, sum *[sha256.Size]byte, now time.Time) (*Token, error) {
 	if !looksLikeJWT(raw) {
@@ -154,7 +163,7 @@ func (v *Verifier) introspect(ctx context.Context, is *issuer, raw string, sum *
 
 // looksLikeJWT: three parts, of which the first is base64url of something that begins with a brace and a quote, or a blank.
 func looksLikeJWT(raw string) bool {
-	return strings.HasPrefix(raw, "ey") && strings.Count(raw, ".") == 2
+	return (strings.HasPrefix(raw, "ey") || strings.HasPrefix(raw, "ew")) && strings.Count(raw, ".") == 2
 }
 
 func opaqueError(raw string) error {

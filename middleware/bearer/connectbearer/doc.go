@@ -13,5 +13,5 @@
 // connect.CodeUnavailable (nobody knows at the moment), with the challenge of RFC 6750 in the error's metadata as WWW-Authenticate (not under gRPC, where net/http drops it) and in that of an
 // ErrorInfo as www-authenticate, whose reason is bearer.Failure.Kind, and a RetryInfo where it makes sense to try again.
 //
-// A stream ends with its token: its context is cancelled when the token expires, unless Guard.OutliveToken says otherwise.
+// A stream ends with its token: its context is cancelled when the token is no longer accepted (its expiry and the leeway), unless Guard.OutliveToken says otherwise.
 package connectbearer

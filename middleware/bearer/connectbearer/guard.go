@@ -23,7 +23,7 @@ type Guard struct {
 	Verifier *bearer.Verifier
 	// Procedures are what is asked, by full method: Rules and Public.
 	bearer.Procedures
-	// OutliveToken lets a stream go on when its token has expired. Zero: it ends then, with connect.CodeUnauthenticated.
+	// OutliveToken lets a stream go on when its token has expired. Zero: it ends at bearer.Verifier.Deadline, with connect.CodeUnauthenticated.
 	OutliveToken bool
 }
 
@@ -64,10 +64,11 @@ func (g *Guard) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.
 			return g.refuse(err, procedure, conn.Peer().Protocol)
 		}
 		ctx = bearer.NewContext(ctx, t)
-		if g.OutliveToken || t.Expiry.IsZero() {
+		deadline, ends := g.Verifier.Deadline(t)
+		if g.OutliveToken || !ends {
 			return next(ctx, conn)
 		}
-		ctx, cancel := context.WithDeadlineCause(ctx, t.Expiry, errExpired)
+		ctx, cancel := context.WithDeadlineCause(ctx, deadline, errExpired)
 		defer cancel()
 		err = next(ctx, &ending{conn, ctx})
 		if errors.Is(context.Cause(ctx), errExpired) {
@@ -83,16 +84,34 @@ type ending struct {
 	ctx context.Context
 }
 
-// Receive waits for a message or for the end. What is left waiting for a message ends with the call, when the handler has returned.
+// Receive waits for a message or for the end. What is left waiting for a message ends with the call, when the handler has returned,
+// and a message that comes in between may still be read into m: after an error m is not to be used again.
 func (s *ending) Receive(m any) error {
-	received := make(chan error, 1)
-	go func() { received <- s.StreamingHandlerConn.Receive(m) }()
+	received := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		// A panic belongs to the goroutine of the call, where somebody may wait for it.
+		defer func() {
+			o.panicked = recover()
+			received <- o
+		}()
+		o.err = s.StreamingHandlerConn.Receive(m)
+	}()
 	select {
-	case err := <-received:
-		return err
+	case o := <-received:
+		if o.panicked != nil {
+			panic(o.panicked)
+		}
+		return o.err
 	case <-s.ctx.Done():
 		return connect.NewError(connect.CodeDeadlineExceeded, s.ctx.Err())
 	}
+}
+
+// outcome is what receiving a message came to.
+type outcome struct {
+	err      error
+	panicked any
 }
 
 // Send sends nothing after the end.

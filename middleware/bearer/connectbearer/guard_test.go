@@ -20,7 +20,10 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-const audience = "https://api.example"
+const (
+	audience = "https://api.example"
+	leeway   = 3 * time.Second
+)
 
 type (
 	in  = emptypb.Empty
@@ -60,7 +63,7 @@ type fixture struct {
 func setUp(t *testing.T, change ...func(*connectbearer.Guard)) *fixture {
 	t.Helper()
 	op := rptest.Start(t, rptest.Options{SigningAlg: "ES256"})
-	api, err := bearer.New(bearer.Config{Issuer: op.Issuer(), Audience: audience, InsecureLoopbackHTTP: true})
+	api, err := bearer.New(bearer.Config{Issuer: op.Issuer(), Audience: audience, Leeway: leeway, InsecureLoopbackHTTP: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,11 +237,11 @@ func TestAStreamCarriesTheTokenBothWays(t *testing.T) {
 	}
 }
 
-// The clock is the real one: a stream over a socket has no other.
+// The clock is the real one: a stream over a socket has no other. The token has just expired and is accepted for the leeway.
 func TestAStreamEndsWithItsTokenEvenWhenNobodySpeaks(t *testing.T) {
 	for _, outlive := range []bool{false, true} {
 		f := setUp(t, func(g *connectbearer.Guard) { g.OutliveToken = outlive })
-		s := f.watch("Bearer " + f.token("exp", time.Now().Unix()+2))
+		s := f.watch("Bearer " + f.token("exp", time.Now().Unix()))
 		if who, err := say(s); err != nil || who != "alice" {
 			t.Fatalf("%q, %v", who, err)
 		}
@@ -252,12 +255,40 @@ func TestAStreamEndsWithItsTokenEvenWhenNobodySpeaks(t *testing.T) {
 			if outlive || connect.CodeOf(err) != connect.CodeUnauthenticated {
 				t.Errorf("outlive %t: %v", outlive, err)
 			}
-		case <-time.After(4 * time.Second):
+		case <-time.After(leeway + 2*time.Second):
 			if !outlive {
 				t.Error("the stream goes on")
 			}
 		}
 	}
+}
+
+// bare is a stream without a server, for the guard alone.
+type bare struct {
+	connect.StreamingHandlerConn
+	header http.Header
+}
+
+func (b bare) Spec() connect.Spec         { return connect.Spec{Procedure: "/shop.Orders/Watch"} }
+func (b bare) RequestHeader() http.Header { return b.header }
+func (b bare) Receive(any) error          { panic("a codec's") }
+
+func TestAPanicWhileReceivingReachesTheCallItBelongsTo(t *testing.T) {
+	op := rptest.Start(t, rptest.Options{SigningAlg: "ES256"})
+	f := &fixture{t: t, op: op}
+	api, err := bearer.New(bearer.Config{Issuer: op.Issuer(), Audience: audience, InsecureLoopbackHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard := &connectbearer.Guard{Verifier: api, Procedures: bearer.Procedures{Rules: map[string][]bearer.Rule{"": {}}}}
+	defer func() {
+		if p := recover(); p != "a codec's" {
+			t.Errorf("panic: %v", p)
+		}
+	}()
+	err = guard.WrapStreamingHandler(func(_ context.Context, c connect.StreamingHandlerConn) error { return c.Receive(nil) })(
+		t.Context(), bare{header: http.Header{"Authorization": {"Bearer " + f.token()}}})
+	t.Errorf("it was lost: %v", err)
 }
 
 func TestAGuardWithoutVerifierLetsNobodyIn(t *testing.T) {

@@ -13,5 +13,5 @@
 // codes.PermissionDenied (a good one that is not enough) and codes.Unavailable (nobody knows at the moment), with the challenge of RFC 6750 as the header www-authenticate
 // and in the metadata of an ErrorInfo whose reason is bearer.Failure.Kind, and a RetryInfo where it makes sense to try again.
 //
-// A stream ends with its token: its context is cancelled when the token expires, unless Guard.OutliveToken says otherwise.
+// A stream ends with its token: its context is cancelled when the token is no longer accepted (its expiry and the leeway), unless Guard.OutliveToken says otherwise.
 package grpcbearer

@@ -23,7 +23,7 @@ type Guard struct {
 	Verifier *bearer.Verifier
 	// Procedures are what is asked, by full method: Rules and Public.
 	bearer.Procedures
-	// OutliveToken lets a stream go on when its token has expired. Zero: it ends then, with codes.Unauthenticated.
+	// OutliveToken lets a stream go on when its token has expired. Zero: it ends at bearer.Verifier.Deadline, with codes.Unauthenticated.
 	OutliveToken bool
 }
 
@@ -49,10 +49,11 @@ func (g *Guard) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInf
 		return g.refuse(err, info.FullMethod, ss.SetHeader)
 	}
 	ctx := bearer.NewContext(ss.Context(), t)
-	if g.OutliveToken || t.Expiry.IsZero() {
+	deadline, ends := g.Verifier.Deadline(t)
+	if g.OutliveToken || !ends {
 		return handler(srv, &stream{ss, ctx})
 	}
-	ctx, cancel := context.WithDeadlineCause(ctx, t.Expiry, errExpired)
+	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errExpired)
 	defer cancel()
 	err = handler(srv, &ending{stream{ss, ctx}})
 	if errors.Is(context.Cause(ctx), errExpired) {
@@ -75,16 +76,34 @@ func (s *stream) Context() context.Context { return s.ctx }
 // ending is a stream that moves nothing once its context has ended.
 type ending struct{ stream }
 
-// RecvMsg waits for a message or for the end. What is left waiting for a message ends with the call, when the handler has returned.
+// RecvMsg waits for a message or for the end. What is left waiting for a message ends with the call, when the handler has returned,
+// and a message that comes in between may still be read into m: after an error m is not to be used again.
 func (s *ending) RecvMsg(m any) error {
-	received := make(chan error, 1)
-	go func() { received <- s.ServerStream.RecvMsg(m) }()
+	received := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		// A panic belongs to the goroutine of the call, where somebody may wait for it.
+		defer func() {
+			o.panicked = recover()
+			received <- o
+		}()
+		o.err = s.ServerStream.RecvMsg(m)
+	}()
 	select {
-	case err := <-received:
-		return err
+	case o := <-received:
+		if o.panicked != nil {
+			panic(o.panicked)
+		}
+		return o.err
 	case <-s.ctx.Done():
 		return status.FromContextError(s.ctx.Err()).Err()
 	}
+}
+
+// outcome is what receiving a message came to.
+type outcome struct {
+	err      error
+	panicked any
 }
 
 // SendMsg sends nothing after the end.
