@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,6 +119,16 @@ func TestSessionManagementInChromium(t *testing.T) {
 
 	t.Run("the same user's next login at the provider renews the session", func(t *testing.T) { renewed(t, s) })
 
+	t.Run("so does one whose answer has a fragment", func(t *testing.T) {
+		s.provider.Fault(rptest.Authorization, func(honest http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				honest.ServeHTTP(&fragmenting{w}, r)
+			})
+		})
+		defer s.provider.ClearFaults()
+		renewed(t, s)
+	})
+
 	t.Run("another user's login at the provider ends the session", func(t *testing.T) {
 		a := s.watching(t, 0)
 		profile := s.browser.Profile(t)
@@ -145,6 +156,33 @@ func TestSessionManagementInChromium(t *testing.T) {
 		}
 	})
 
+	t.Run("a provider that takes back what it has just said is asked once", func(t *testing.T) {
+		var changed atomic.Bool
+		s.provider.Fault(rptest.CheckSession, func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				word := "unchanged"
+				if changed.Load() {
+					word = "changed"
+				}
+				w.Header().Set("Content-Type", "text/html; charset=utf-8")
+				fmt.Fprintf(w, `<!doctype html><title>Session</title><script>addEventListener("message", e => e.source.postMessage(%q, e.origin))</script>`, word)
+			})
+		})
+		s.provider.AnswerFault(rptest.AnswerWith("session_state", "always.the-same"))
+		defer s.provider.ClearFaults()
+		a := s.watching(t, 0)
+		tab := s.browser.Profile(t).Tab()
+		s.watch(t, tab, a)
+		grants := len(a.Tape.Grants("authorization_code"))
+		changed.Store(true)
+		tab.Open(a.URL + "/lookout")
+		tab.Wait(`told[0] === "unknown"`)
+		time.Sleep(6 * time.Second) // one more question, if it were asked
+		if n := len(a.Tape.Grants("authorization_code")) - grants; n != 1 || tab.Text() != "alice" {
+			t.Errorf("%d silent logins, want one; the page shows %s", n, tab.Text())
+		}
+	})
+
 	t.Run("another site can't show the page", func(t *testing.T) {
 		a := s.watching(t, 0)
 		tab := s.browser.Profile(t).Tab()
@@ -155,6 +193,16 @@ func TestSessionManagementInChromium(t *testing.T) {
 			t.Errorf("the page shows %s", tab.Text())
 		}
 	})
+}
+
+// fragmenting redirects with the fragment that Facebook and others leave behind.
+type fragmenting struct{ http.ResponseWriter }
+
+func (f *fragmenting) WriteHeader(status int) {
+	if at := f.Header().Get("Location"); at != "" {
+		f.Header().Set("Location", at+"#_=_")
+	}
+	f.ResponseWriter.WriteHeader(status)
 }
 
 func renewed(t *testing.T, s *stage) {

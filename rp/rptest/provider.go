@@ -45,6 +45,8 @@ const (
 
 	DeviceAuthorization       Endpoint = "device_authorization"
 	BackchannelAuthentication Endpoint = "backchannel_authentication"
+
+	CheckSession Endpoint = "check_session" // the check_session_iframe
 )
 
 // Provider is an OpenID Provider, and an http.Handler that answers for everything under its issuer. It is safe for concurrent use.
@@ -203,7 +205,7 @@ func (p *Provider) route(path string) (Endpoint, http.HandlerFunc) {
 		return EndSession, p.serveEndSession
 	case "/check_session":
 		if p.opts.SessionManagement {
-			return "", p.serveCheckSession
+			return CheckSession, p.serveCheckSession
 		}
 	case "/login":
 		return "", p.serveLogin
