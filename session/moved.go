@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/latchkey-go/latchkey/rp/store"
@@ -229,6 +231,16 @@ func (s *serverKeeper) card(key Key, item Item) *serverRow {
 
 // rowsOf are the sessions of owner among keys, each once: those that are on their way at their old place until that is given up, and those that have moved since keys were listed where they are now.
 func (s *serverKeeper) rowsOf(ctx context.Context, owner Key, keys []Key) (map[Key]*serverRow, error) {
+	rows, err := s.rowsSeen(ctx, owner, keys)
+	if err != nil || len(rows) < 2 {
+		return rows, err
+	}
+	// A cluster reads each key at a moment of its own. What moved between two of them was met at both places, and a second look finds the mark at the first.
+	return s.rowsSeen(ctx, owner, slices.Collect(maps.Keys(rows)))
+}
+
+// rowsSeen is one look.
+func (s *serverKeeper) rowsSeen(ctx context.Context, owner Key, keys []Key) (map[Key]*serverRow, error) {
 	rows, away, reached := map[Key]*serverRow{}, map[Key]*[16]byte{}, map[Key]bool{}
 	for hops := 0; len(keys) > 0 && hops < maxMoves; hops++ {
 		items, err := s.store.get(ctx, keys...)

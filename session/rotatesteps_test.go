@@ -554,13 +554,39 @@ func TestAListBesideARotationHasTheSessionOnce(t *testing.T) {
 	}
 }
 
-// A list that begins at any call of a rotation, and sees it go on between its own.
+// apart reads the keys of a Get at moments of their own, as a cluster does.
+type apart struct {
+	session.Backend
+	backwards bool
+}
+
+func (a *apart) Get(ctx context.Context, keys ...session.Key) ([]session.Item, error) {
+	items := make([]session.Item, len(keys))
+	for i := range keys {
+		if a.backwards {
+			i = len(keys) - 1 - i
+		}
+		one, err := a.Backend.Get(ctx, keys[i])
+		if err != nil {
+			return nil, err
+		}
+		items[i] = one[0]
+	}
+	return items, nil
+}
+
+// A list that begins at any call of a rotation, and sees it go on between its own, or between the keys that one of them reads.
 func TestAListThatARotationOvertakesHasTheSessionOnce(t *testing.T) {
 	atEveryPoint(t, func(t *testing.T, at int) (acted bool) {
-		for own := range 6 {
+		for way := range 30 {
+			own := way / 3
 			p := newPair(t, rptest.Options{}, session.Config{})
 			lister := &stepper{Backend: p.step.Backend}
-			reader := siteOn(t, p.provider, newClient(t, p.provider, nil), session.Config{Store: serverStore(t, lister)})
+			var backend session.Backend = lister
+			if way%3 > 0 {
+				backend = &apart{Backend: lister, backwards: way%3 == 1}
+			}
+			reader := siteOn(t, p.provider, newClient(t, p.provider, nil), session.Config{Store: serverStore(t, backend)})
 			v := p.first.visitor()
 			v.login()
 			reached, goOn, done := make(chan struct{}), make(chan struct{}), make(chan struct{})

@@ -14,7 +14,7 @@ import (
 // was, in every method and from the moment of its end. Every call ends when its context does. Errors but ErrConflict mean that nobody knows whether the call
 // took place; the caller wraps them.
 type Backend interface {
-	// Get returns the items under keys, in their order, in one round trip; the zero Item where there is none.
+	// Get returns the items under keys, in their order, in one round trip; the zero Item where there is none. Each may be read at a moment of its own.
 	Get(ctx context.Context, keys ...Key) ([]Item, error)
 	// Put writes item under key, if what is there now has the version from; zero: if nothing is there. Else it changes nothing and returns ErrConflict.
 	// item.Version may be any number but zero, from itself included. When Put returns nil every Get that begins later, by anybody, sees the item.
