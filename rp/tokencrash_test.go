@@ -206,7 +206,7 @@ func lives(t *testing.T, grace time.Duration, ends ...int) (died bool) {
 const graceOfCrashes = 30 * time.Second
 
 // pointsOfRefresh is how many points a refresh has that nothing keeps waiting.
-const pointsOfRefresh = 18
+const pointsOfRefresh = 20
 
 // A process may die before and after each call that a refresh makes. The next one gets tokens: always, where the provider takes a refresh token once more for a while; else unless the only answer died with the process.
 func TestAProcessMayDieAnywhereInARefresh(t *testing.T) {

@@ -181,18 +181,23 @@ const noteSize = 8 + 1 + 8
 
 // intend notes tries more than there were before.
 func (l *Lease) intend(ctx context.Context, tries int) (turn Turn, before int, err error) {
-	// The note is read first: whoever has spent the record since then has put another in its place, and the Put below fails.
-	items, err := l.get(ctx, l.intent, l.record)
+	// The note is read first, in a call of its own since one Get may read its keys in any order: whoever has spent the record since then has put another note in
+	// its place, and the Put below fails.
+	notes, err := l.get(ctx, l.intent)
+	if err != nil {
+		return 0, 0, err
+	}
+	items, err := l.get(ctx, l.record)
 	switch {
 	case err != nil:
 		return 0, 0, err
-	case items[1].Version == 0:
+	case items[0].Version == 0:
 		return Gone, 0, nil
-	case items[1].Version != l.version: // its note may have gone since the caller looked
+	case items[0].Version != l.version: // its note may have gone since the caller looked
 		return Newer, 0, nil
 	}
-	at, noted := items[0].Version, time.Now()
-	if d := items[0].Data; len(d) == noteSize && binary.BigEndian.Uint64(d) == l.version && d[8] > 0 {
+	at, noted := notes[0].Version, time.Now()
+	if d := notes[0].Data; len(d) == noteSize && binary.BigEndian.Uint64(d) == l.version && d[8] > 0 {
 		before = int(d[8])
 		noted = time.UnixMilli(int64(binary.BigEndian.Uint64(d[9:])))
 		if turn, err := l.outwait(ctx, before, noted.Add(leaseLife+settleTime)); err != nil || turn != Held {
