@@ -108,7 +108,7 @@ func (s *serverKeeper) list(ctx context.Context, owner Key) ([]Listing, error) {
 
 // limit keeps a user within Config.MaxSessions after one more session was made: it ends those used least lately, or the new one. Looking afterwards
 // leaves no gap for two logins at once: at worst both are refused.
-func (m *Manager) limit(w http.ResponseWriter, r *http.Request, owner, made Key) error {
+func (m *Manager) limit(r *http.Request, owner, made Key) error {
 	k, ok := m.keep.(*serverKeeper)
 	if !ok || m.cfg.MaxSessions <= 0 {
 		return nil
@@ -123,7 +123,7 @@ func (m *Manager) limit(w http.ResponseWriter, r *http.Request, owner, made Key)
 		return nil
 	}
 	if m.cfg.RefuseMore {
-		return errors.Join(ErrTooMany, k.discard(r.Context(), keptID(made)), k.remove(w, r, nil))
+		return ErrTooMany
 	}
 	for _, l := range all[m.cfg.MaxSessions-1:] {
 		raw, err := base64.RawURLEncoding.DecodeString(l.Key)

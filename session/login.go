@@ -130,7 +130,11 @@ func (m *Manager) create(w http.ResponseWriter, r *http.Request, s *Session) err
 	if err != nil {
 		return err
 	}
-	return m.limit(w, r, whose.owner, made)
+	if err := m.limit(r, whose.owner, made); err != nil {
+		// No bound holds that an outage, or who is refused, gets around.
+		return errors.Join(err, k.discard(context.WithoutCancel(r.Context()), keptID(made)), k.remove(w, r, nil))
+	}
+	return nil
 }
 
 // answer reads the callback's parameters from where the client asked for them.

@@ -207,7 +207,8 @@ func (m *Manager) Revoke(ctx context.Context, by Revocation) error {
 	if at.IsZero() {
 		at = time.Now()
 	}
-	until := at.Add(m.cfg.Lifetime + time.Minute)
+	// at is the provider's: a session that began before it there may have begun later by our clock, and ends as much later.
+	until := at.Add(m.cfg.Lifetime + m.client.Leeway() + time.Minute)
 	issuer := cmp.Or(by.Issuer, m.client.Issuer())
 	var errs []error
 	for kind, name := range map[string]string{"sub": by.Subject, "sid": by.SID} {
