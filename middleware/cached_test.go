@@ -9,6 +9,9 @@ import (
 	"testing/fstest"
 	"testing/synctest"
 	"time"
+
+	"github.com/latchkey-go/latchkey/middleware"
+	"github.com/latchkey-go/latchkey/rp/rptest"
 )
 
 func TestAPageThatSetsTheSessionsCookieIsNeverCacheable(t *testing.T) {
@@ -51,5 +54,49 @@ func TestAPageThatSetsTheSessionsCookieIsNeverCacheable(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhatIsAnsweredAfterAPanicIsNotCacheableEither(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, setup{})
+		b := s.provider.Browser()
+		s.open(b, "/orders")
+		time.Sleep(2 * time.Minute)
+		h := s.guard.Require(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Cache-Control", "public, max-age=3600")
+			panic("a bug")
+		}))
+		r := httptest.NewRequest("GET", shop+"/none", nil)
+		for _, c := range b.Cookies(shop + "/") {
+			r.AddCookie(c)
+		}
+		w := httptest.NewRecorder()
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+				w.WriteHeader(500)
+			}()
+			h.ServeHTTP(w, r)
+		}()
+		if got := w.Result().Header; len(got["Set-Cookie"]) == 0 || got.Get("Cache-Control") != "no-store" {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
+func TestAnErrorPageOfTheApplicationsIsNotCacheableWhereItClearsACookie(t *testing.T) {
+	s := newSite(t, setup{guard: func(g *middleware.Guard) {
+		g.Failed = func(w http.ResponseWriter, _ *http.Request, f *middleware.Failure) {
+			w.Header().Set("Cache-Control", "public")
+			w.WriteHeader(f.Status)
+		}
+	}})
+	s.provider.Fault(rptest.Token, rptest.Down)
+	page := s.open(s.provider.Browser(), "/orders")
+	if page.Status != 503 || len(page.Header["Set-Cookie"]) == 0 || page.Header.Get("Cache-Control") != "no-store" || page.Header.Get("Referrer-Policy") != "no-referrer" {
+		t.Errorf("%d %v", page.Status, page.Header)
 	}
 }

@@ -43,7 +43,7 @@ type Guard struct {
 	Params func(r *http.Request) rp.AuthParams
 	// LoggedIn is asked before a session is made: accept, map (the returned value is kept, see session.Session.App) or refuse (Refuse).
 	LoggedIn func(ctx context.Context, s *session.Session) (app any, err error)
-	// Failed answers in place of the default error pages and problem documents. Cache-Control and Retry-After are set already.
+	// Failed answers in place of the default error pages and problem documents. Cache-Control, Referrer-Policy and Retry-After are set already.
 	Failed func(w http.ResponseWriter, r *http.Request, f *Failure)
 	// Logger gets each failure with the reference its page shows; nil: slog.Default().
 	Logger *slog.Logger
@@ -91,9 +91,14 @@ func (g *Guard) redirectURL() *url.URL {
 	return u
 }
 
+// origin is written as browsers write it (RFC 6454 section 6.1), however the redirect URL is.
 func (g *Guard) origin() string {
 	u := g.redirectURL()
-	return u.Scheme + "://" + u.Host
+	host := strings.ToLower(u.Host)
+	if p := u.Port(); p == "" || u.Scheme == "https" && p == "443" || u.Scheme == "http" && p == "80" {
+		host = strings.TrimSuffix(host, ":"+p)
+	}
+	return u.Scheme + "://" + host
 }
 
 // goodbyePath is the route of the return from the provider's logout; "" for none, and where that return is to the page after logout itself:

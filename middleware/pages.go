@@ -62,6 +62,9 @@ func render(w http.ResponseWriter, r *http.Request, status int, data pageData) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("Referrer-Policy", "no-referrer")
+	if data.Action != "" {
+		h.Set("Referrer-Policy", "same-origin") // under the other a form's Origin is "null", all that a browser without Sec-Fetch-Site has to say
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

@@ -15,8 +15,8 @@ func private(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		return
 	}
 	p := &privateWriter{ResponseWriter: w}
+	defer p.settle() // after a panic, too: who recovers further out answers under these headers
 	next.ServeHTTP(p, r)
-	p.settle()
 }
 
 // privateWriter has the last word on Cache-Control.

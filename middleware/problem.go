@@ -48,7 +48,8 @@ func (g *Guard) answer(w http.ResponseWriter, r *http.Request, f *Failure) {
 		h.Set("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
 	}
 	if g.Failed != nil {
-		g.Failed(w, r, f)
+		h.Set("Referrer-Policy", "no-referrer") // the callback's address holds a code
+		private(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.Failed(w, r, f) }))
 		return
 	}
 	if classify(r).html() {

@@ -2,7 +2,9 @@ package middleware
 
 import (
 	"errors"
+	"io"
 	"log/slog"
+	"mime"
 	"net/http"
 	"net/url"
 	"strings"
@@ -120,7 +122,7 @@ func (g *Guard) callback(w http.ResponseWriter, r *http.Request) {
 		back = g.back(back)
 	}
 	if err == nil {
-		redirect(w, orElse(back, g.afterLogin()))
+		g.arrive(w, r, orElse(back, g.afterLogin()))
 		return
 	}
 	var login *session.LoginError
@@ -138,26 +140,35 @@ func (g *Guard) callback(w http.ResponseWriter, r *http.Request) {
 	g.fail(w, r, err, back)
 }
 
+// arrive ends a callback. A redirect would still count as the provider's, and a Strict cookie would stay behind; the refresh of a page of ours does not.
+func (g *Guard) arrive(w http.ResponseWriter, r *http.Request, to string) {
+	if !g.Sessions.NeedsPage() {
+		redirect(w, to)
+		return
+	}
+	w.Header().Set("Refresh", "0; url="+to)
+	render(w, r, http.StatusOK, pageData{Title: "You are signed in", Detail: "The page you came for follows.", RetryURL: to, Button: "Go on"})
+}
+
 // logout ends the session here and, unless told otherwise, at the provider.
 func (g *Guard) logout(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		g.confirmLogout(w, r)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if err := r.ParseForm(); err != nil {
+	if !readForm(w, r) {
 		http.Error(w, "the form can't be read", http.StatusBadRequest)
 		return
 	}
-	var everywhere error
 	if r.PostForm.Get("everywhere") != "" {
-		if everywhere = g.Sessions.RevokeAll(r); errors.Is(everywhere, session.ErrNone) {
-			everywhere = nil
+		if err := g.Sessions.RevokeAll(r); err != nil && !errors.Is(err, session.ErrNone) {
+			g.fail(w, r, err, "") // the session stays: without it another try would know nobody whose sessions to end
+			return
 		}
 	}
 	to, err := g.Sessions.End(w, r, g.afterLogout())
-	if everywhere != nil || errors.Is(err, session.ErrStore) {
-		g.fail(w, r, errors.Join(everywhere, err), "")
+	if errors.Is(err, session.ErrStore) {
+		g.fail(w, r, errors.Join(errHalfOut, err), "")
 		return
 	}
 	if err != nil {
@@ -173,6 +184,27 @@ func (g *Guard) logout(w http.ResponseWriter, r *http.Request) {
 		to = g.afterLogout()
 	}
 	redirect(w, to)
+}
+
+// readForm reads a logout's form in either encoding: what a script sends with FormData must not be taken for a form that asks for less.
+func readForm(w http.ResponseWriter, r *http.Request) bool {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	kind := r.Header.Get("Content-Type")
+	switch media, _, err := mime.ParseMediaType(kind); {
+	case kind != "" && err != nil:
+		return false
+	case media == "multipart/form-data":
+		defer func() {
+			if r.MultipartForm != nil {
+				_ = r.MultipartForm.RemoveAll()
+			}
+		}()
+		return r.ParseMultipartForm(maxForm) == nil
+	case media != "application/x-www-form-urlencoded" && r.ContentLength != 0:
+		_, err := io.ReadFull(r.Body, make([]byte, 1))
+		return err == io.EOF && r.ParseForm() == nil // nothing was said after all
+	}
+	return r.ParseForm() == nil
 }
 
 // loggedOut is where the provider sends the browser after its logout. A foreign or missing state changes nothing and says nothing.

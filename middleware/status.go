@@ -27,6 +27,7 @@ var (
 	errStepUp        = errors.New("middleware: a stronger or fresher login is needed")
 	errForeignSocket = errors.New("middleware: a WebSocket handshake from another site")
 	errCrossOrigin   = errors.New("middleware: a cross-origin request")
+	errHalfOut       = errors.New("middleware: a logout that was not written down")
 )
 
 // refusal is the application's no.
@@ -59,7 +60,11 @@ func failure(err error) *Failure {
 		return set(http.StatusUnauthorized, "step-up-required", "Please confirm that it's you", "This page asks for a fresh or stronger sign-in.")
 	case errors.Is(err, errForeignSocket), errors.Is(err, errCrossOrigin):
 		return set(http.StatusForbidden, "cross-origin", "That came from another site", "The request was not made by a page of this site, so nothing was done.")
-	case errors.Is(err, session.ErrNone):
+	case errors.Is(err, errHalfOut):
+		return set(http.StatusServiceUnavailable, "store-unavailable", "You are signed out in this browser", "It could not be written down, though: a copy of the session, if there is one, may work until it expires.")
+	case errors.Is(err, session.ErrTooMany):
+		return set(http.StatusForbidden, "too-many-sessions", "You are signed in elsewhere", "Your account has as many sessions as it may have. Sign out in another browser, then start again.")
+	case errors.Is(err, session.ErrNone), errors.Is(err, session.ErrSignedOut):
 		return set(http.StatusUnauthorized, "login-required", "Please sign in", "Nobody is signed in here, or the session has ended. Anything you just sent was not saved.")
 	case errors.As(err, &login):
 		return set(http.StatusBadRequest, "no-login", "This sign-in can't be finished", loginDetail(login.Reason))

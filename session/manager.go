@@ -50,7 +50,7 @@ type Config struct {
 	AttemptLifetime time.Duration
 	// CookieName is the name without prefix; empty: "latchkey". Under an https RedirectURL the cookie is __Host-Http-<name>; on loopback http plain <name>.
 	CookieName string
-	// SameSite of the session cookie; zero: Lax. Strict keeps it from the first request after the provider's redirect, so that a page in between must navigate;
+	// SameSite of the session cookie; zero: Lax. Strict keeps it from the first request after the provider's redirect, so that a page in between must navigate (see NeedsPage);
 	// None is for pages in foreign frames and needs https. Attempt cookies are Lax, or None when the response mode is form_post (Lax on loopback http,
 	// where browsers refuse None: form_post works there only when the provider is on the same site).
 	SameSite http.SameSite
@@ -296,6 +296,10 @@ func (m *Manager) LogValue() slog.Value { return slog.StringValue(m.String()) }
 
 // Client returns the client the manager logs in with.
 func (m *Manager) Client() *rp.Client { return m.client }
+
+// NeedsPage reports whether a browser would keep the session's cookie from the page that a redirect at the callback leads to, as with SameSite Strict. The callback
+// must then end in a page that navigates; package middleware's does.
+func (m *Manager) NeedsPage() bool { return m.cfg.SameSite == http.SameSiteStrictMode }
 
 // Ledger remembers "everything of this key that began before at is over". Implementations are safe for concurrent use.
 type Ledger interface {
