@@ -146,7 +146,7 @@ func withoutCookies(r *http.Request) *http.Request {
 func (g *gorillaKeeper) ownCookies(r *http.Request) *http.Request {
 	var line strings.Builder
 	for name, value := range eachCookie(r) {
-		if strings.HasPrefix(name, g.name) {
+		if strings.HasPrefix(name, g.name) && !strings.ContainsAny(name, " \t") { // net/http would trim it, and take it for ours
 			line.WriteString("; " + name + "=" + value)
 		}
 	}

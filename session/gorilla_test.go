@@ -360,3 +360,19 @@ func TestWhatGorillaLeavesOpen(t *testing.T) {
 		t.Error("securecookie's 4096 bytes are no bound any more")
 	}
 }
+
+// net/http trims a tab from a name, and would hand the store the cookie beside ours.
+func TestAForeignStoreIsGivenNoCookieWhoseNameIsTrimmedToOurs(t *testing.T) {
+	k := gorillaOf(t, sessions.NewFilesystemStore(t.TempDir(), key(2)))
+	own, planted := newBrowser(), newBrowser()
+	own.create(t, k, "own", hour())
+	planted.create(t, k, "planted", hour())
+	name := testAttributes.name
+	for _, blank := range []string{"\t", " ", " \t "} {
+		r := requestWith(name + blank + "=" + planted.jar[name] + "; " + name + "=" + own.jar[name])
+		var got kept
+		if err := k.load(r, &got); err != nil || string(got.data) != "own" {
+			t.Errorf("%q: %q, %v", blank, got.data, err)
+		}
+	}
+}

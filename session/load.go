@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/latchkey-go/latchkey/rp"
@@ -27,13 +28,19 @@ func (m *Manager) Load(w http.ResponseWriter, r *http.Request) (*Session, error)
 		}
 		s.show(m.cfg.Idle, now.Unix())
 	}
-	if s.rec.due(now) {
+	if s.rec.due(now) && (s.rec.ended(now) || m.keep.final() || !handshake(r)) {
 		return m.renew(w, r, s, false)
 	}
 	if s.CanRefresh() && s.rec.ended(now) {
 		return nil, errUnchecked
 	}
 	return s, nil
+}
+
+// handshake reports a WebSocket's. Libraries that take over the connection answer it without the cookies of this response, and the only copy of a renewed refresh
+// token would be in those: while the access token is good, the next page does it.
+func handshake(r *http.Request) bool {
+	return r.Method == http.MethodConnect || strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
 // errUnchecked: the last refresh rotated the token, but what came with it could not be judged, and its next try is not due yet.

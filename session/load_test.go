@@ -418,7 +418,7 @@ func TestEachOfManyUsersSeesItself(t *testing.T) {
 
 func TestVaryKeepsWhatIsThere(t *testing.T) {
 	s := newSite(t, setup{})
-	for have, want := range map[string]string{"": "Cookie", "Accept": "Accept,Cookie", "Accept, cookie": "Accept, cookie"} {
+	for have, want := range map[string]string{"": "Cookie", "Accept": "Accept,Cookie", "Accept, cookie": "Accept, cookie", "X-Cookie-Consent": "X-Cookie-Consent,Cookie"} {
 		w := httptest.NewRecorder()
 		if have != "" {
 			w.Header().Set("Vary", have)

@@ -63,7 +63,7 @@ type Config struct {
 	// all of them together. Zero: 10 seconds; negative: none.
 	RefreshInterval time.Duration
 	// MaxSessions bounds the sessions one user has at a time; zero: no bound. A login above it ends the session used least lately, or with RefuseMore is refused
-	// (ErrTooMany). It needs a store that lists sessions: NewServerStore's.
+	// (ErrTooMany). Two logins at the same moment may end, or refuse, each other. It needs a store that lists sessions: NewServerStore's.
 	MaxSessions int
 	RefuseMore  bool
 	// BackchannelLogout accepts logout tokens from the provider. Every process that serves these sessions must learn of them: New refuses it
@@ -317,9 +317,19 @@ func private(w http.ResponseWriter) {
 	h["Cache-Control"] = values[0:1:1]
 	if vary := h["Vary"]; len(vary) == 0 {
 		h["Vary"] = values[1:2:2]
-	} else if !slices.ContainsFunc(vary, func(v string) bool { return strings.Contains(strings.ToLower(v), "cookie") }) {
+	} else if !slices.ContainsFunc(vary, namesCookie) {
 		h["Vary"] = append(slices.Clip(vary), "Cookie")
 	}
+}
+
+// namesCookie reports whether a line of Vary has Cookie on its list.
+func namesCookie(line string) bool {
+	for name := range strings.SplitSeq(line, ",") {
+		if strings.EqualFold(strings.TrimSpace(name), "Cookie") {
+			return true
+		}
+	}
+	return false
 }
 
 // Owns reports whether s is a session of this manager's client: one that another manager put into a context opens nothing here.
