@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -63,5 +64,18 @@ func TestAFreshLoginIsFreshByASlowClockToo(t *testing.T) {
 		if page, err := s.provider.Browser().Get(shop + "/x"); err != nil || page.Status != c.status || (page.Body == "in") != (c.status == 200) {
 			t.Errorf("%s: %v, %+v", name, err, page)
 		}
+	}
+}
+
+func TestNoLoginEndsAtARouteOfOurOwn(t *testing.T) {
+	s := newSite(t, setup{guard: func(g *middleware.Guard) { g.SessionFramePath = "/auth/frame" }})
+	for _, route := range []string{"login", "logout", "session", "callback", "bye", "frame", "backchannel-logout", "frontchannel-logout", "frontchannel-logout/", "login?return_to=/auth/login"} {
+		b := s.provider.Browser()
+		if page := s.open(b, "/auth/login?return_to="+url.QueryEscape("/auth/"+route)); page.Body != "alice at /home" {
+			t.Errorf("%s: %d %s", route, page.Status, page.Body)
+		}
+	}
+	if page := s.open(s.provider.Browser(), "/auth/login?return_to=/auth/other"); page.Body != "alice at /auth/other" {
+		t.Errorf("a page of the application's: %d %s", page.Status, page.Body)
 	}
 }

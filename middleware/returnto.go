@@ -107,7 +107,7 @@ func (g *Guard) ours(to string) bool {
 		return true
 	}
 	switch path.Clean(u.Path) {
-	case g.loginPath(), g.logoutPath(), g.sessionPath(), pathOf(g.Sessions.Client().RedirectURL()), g.goodbyePath(), g.SessionFramePath:
+	case g.loginPath(), g.logoutPath(), g.sessionPath(), pathOf(g.Sessions.Client().RedirectURL()), g.goodbyePath(), g.SessionFramePath, g.backchannelPath(), g.frontchannelPath():
 		return true
 	}
 	return false
