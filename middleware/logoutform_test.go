@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/latchkey-go/latchkey/session"
@@ -143,4 +144,32 @@ func TestALoginAboveTheBoundIsTheUsersToMend(t *testing.T) {
 	if got := s.do(one, "GET", "/auth/session", "").StatusCode; got != 200 {
 		t.Errorf("the first browser: %d", got)
 	}
+}
+
+func TestLogoutEverywhereBySomebodyNobodyKnowsAnyMoreIsNoSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, setup{session: session.Config{Idle: 10 * time.Minute}})
+		one, two := s.provider.Browser(), s.provider.Browser()
+		s.open(one, "/orders")
+		s.open(two, "/orders")
+		for range 3 {
+			time.Sleep(4 * time.Minute)
+			s.open(two, "/orders")
+		}
+		page := s.post(one, "/auth/logout", map[string][]string{"everywhere": {"1"}, "local": {"1"}})
+		if page.Status != 401 || !strings.Contains(page.Body, "the session has ended") {
+			t.Errorf("%d %s", page.Status, page.Body)
+		}
+		if got := s.do(two, "GET", "/auth/session", "").StatusCode; got != 200 {
+			t.Errorf("the other browser: %d", got)
+		}
+		// Who is signed out already, and clicks once more, has what was asked for.
+		fresh := s.provider.Browser()
+		s.open(fresh, "/orders")
+		for range 2 {
+			if page := s.post(fresh, "/auth/logout", map[string][]string{"everywhere": {"1"}, "local": {"1"}}); page.Body != "goodbye" {
+				t.Errorf("%d %s", page.Status, page.Body)
+			}
+		}
+	})
 }

@@ -161,8 +161,10 @@ func (g *Guard) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.PostForm.Get("everywhere") != "" {
-		if err := g.Sessions.RevokeAll(r); err != nil && !errors.Is(err, session.ErrNone) {
-			g.fail(w, r, err, "") // the session stays: without it another try would know nobody whose sessions to end
+		err := g.Sessions.RevokeAll(r)
+		if errors.Is(err, session.ErrExpired) || err != nil && !errors.Is(err, session.ErrNone) {
+			// Nothing was ended, and no redirect may look as if it was. The session stays: without it another try would know nobody whose others to end.
+			g.fail(w, r, err, "")
 			return
 		}
 	}
