@@ -55,3 +55,34 @@ func TestALoginWhoseBoundCanNotBeHeldLeavesNoSession(t *testing.T) {
 		first.mustLoad()
 	}
 }
+
+// stumbling fails one Delete.
+type stumbling struct {
+	*session.MemoryBackend
+	next atomic.Bool
+}
+
+func (b *stumbling) Delete(ctx context.Context, key session.Key, version uint64) error {
+	if b.next.CompareAndSwap(true, false) {
+		return errors.New("a node is away")
+	}
+	return b.MemoryBackend.Delete(ctx, key, version)
+}
+
+func TestALoginThatCanNotEndTheOldSessionLeavesThatAndNoOther(t *testing.T) {
+	backend := &stumbling{MemoryBackend: session.NewMemoryBackend(0)}
+	s := newSite(t, setup{session: session.Config{Store: serverStore(t, backend)}})
+	v := s.visitor()
+	user := v.login()
+	answer := s.authorize(v.begin("/"))
+	backend.next.Store(true)
+	if _, _, err := v.finish(answer); !errors.Is(err, session.ErrStore) || backend.next.Load() {
+		t.Fatalf("%v", err)
+	}
+	if all, err := s.List(t.Context(), user.Issuer, user.Subject); err != nil || len(all) != 1 {
+		t.Errorf("%d sessions, %v", len(all), err)
+	}
+	if again := v.mustLoad(); again.Key() != user.Key() && user.Key() != "" {
+		t.Error("it is another session")
+	}
+}

@@ -101,7 +101,9 @@ func (s *serverKeeper) createFor(w http.ResponseWriter, r *http.Request, data []
 	}
 	for old := range s.carried(r) {
 		if err := s.drop(r.Context(), s.key(&old)); err != nil {
-			return Key{}, err // the browser keeps the old session, and no copy of it outlives the new one
+			// The browser keeps the old session, and never gets the new one's secret.
+			_ = s.store.delete(context.WithoutCancel(r.Context()), s.key(&c))
+			return Key{}, err
 		}
 	}
 	s.set(w, s.name, c.text(), expires)

@@ -73,9 +73,7 @@ const (
 // watch signs alice in and waits until her session was found unchanged.
 func (s *stage) watch(t *testing.T, tab *chrome.Tab, a *app.App) {
 	t.Helper()
-	// To an open page: a Strict cookie does not go with the redirects that lead back from another site.
-	tab.Open(a.URL + "/auth/login")
-	signIn(t, tab, "alice", a.URL+"/")
+	s.visit(t, tab, a.URL+"/account", "alice")
 	tab.Open(a.URL + "/lookout")
 	tab.Wait(hasSeen)
 }
