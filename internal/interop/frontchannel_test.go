@@ -105,6 +105,8 @@ func (f *framed) enter(t *testing.T, tab *chrome.Tab, issuer string) {
 	t.Helper()
 	if tab.Open(f.URL + "/account"); strings.HasPrefix(tab.URL(), issuer) {
 		signIn(t, tab, "alice", f.URL+"/account")
+	} else {
+		tab.Wait(`location.pathname === "/account"`) // under Strict by way of a page at the callback
 	}
 	if !f.knows(tab) {
 		t.Fatalf("%s: the login ended with %s", f.name, tab.Text())
